@@ -1,0 +1,1 @@
+"""One outside party per module; edges never import each other."""
