@@ -1,0 +1,240 @@
+"""An entry of the directory becomes a candidate for a peer: Jinja2 expressions, compiled once.
+
+A bare attribute name never reaches Jinja2; all other fields are one template, so that an entry
+costs one evaluation however many fields there are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, nodes
+from jinja2.exceptions import TemplateError
+from jinja2.meta import find_undeclared_variables
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from adwatch.core.model import MAPPED, Candidate, Entry, Peer, UnsafeText
+
+# What adwatch itself needs of a user, whatever the expressions name.
+ALWAYS_ASKED: Final = ("objectGUID", "sAMAccountName", "userAccountControl", "whenCreated")
+
+_BARE = re.compile(r"\s*([A-Za-z][A-Za-z0-9]*)\s*\Z", re.ASCII)
+
+
+class MappingError(ValueError):
+    """An expression gives nothing that can be a field; the message says which and why."""
+
+
+def digits(value: object) -> str:
+    """The ASCII digits of a value, all else left out."""
+    return re.sub(r"[^0-9]", "", str(value))
+
+
+def last(value: object, count: int) -> str:
+    """The last `count` characters of a value."""
+    text = str(value)
+    return text[-count:] if count > 0 else ""
+
+
+def regex_replace(value: object, pattern: str, replacement: str) -> str:
+    """A value with every match of a Python regular expression replaced."""
+    return re.sub(pattern, replacement, str(value))
+
+
+def e164(value: object, region: str) -> str:
+    """A telephone number as +COUNTRY…, read as dialled in `region` (ISO 3166, such as DE).
+
+    An empty value stays empty. Raises MappingError for what is no number there.
+    """
+    import phonenumbers  # noqa: PLC0415 - 40 ms and 10 MB that most configurations never use
+
+    text = str(value)
+    if not text.strip():
+        return ""
+    try:
+        parsed = phonenumbers.parse(text, region.upper())
+    except phonenumbers.NumberParseException as error:
+        raise MappingError(f"{text!a} is no telephone number in {region!a}") from error
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+@cache
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+    environment.globals.clear()  # else `range` or `dict` would hide an attribute of that name
+    environment.filters.update(digits=digits, last=last, regex_replace=regex_replace, e164=e164)
+    return environment
+
+
+class _Values:
+    """What `entry` is in an expression: every value of an attribute, by any of its spellings."""
+
+    __slots__ = ("_attributes",)
+
+    def __init__(self, attributes: Mapping[str, tuple[str, ...]]) -> None:
+        self._attributes = attributes
+
+    def __getitem__(self, name: str) -> list[str]:
+        return list(self._attributes.get(name.lower(), ()))
+
+
+def expression_names(expression: str) -> frozenset[str]:
+    """The names and `entry["…"]` subscripts that an expression uses.
+
+    Raises MappingError where it is not an expression, or asks for an attribute in a way that
+    can't be known before reading.
+    """
+    try:
+        _environment().compile_expression(expression, undefined_to_none=False)
+        tree = _environment().parse("{{ (" + expression + ") }}")
+        names = find_undeclared_variables(tree)
+    except TemplateSyntaxError as error:
+        raise MappingError(f"is not a Jinja2 expression: {error.message}") from error
+    except TemplateError as error:
+        raise MappingError(f"is not a Jinja2 expression: {error}") from error
+    names = set(names)
+    if "entry" in names:
+        names.remove("entry")
+        names |= _subscripts(tree)
+    return frozenset(names)
+
+
+def _subscripts(tree: nodes.Template) -> set[str]:
+    found = set()
+    uses = sum(1 for name in tree.find_all(nodes.Name) if name.name == "entry")
+    for item in tree.find_all(nodes.Getitem):
+        key = item.arg
+        entry = isinstance(item.node, nodes.Name) and item.node.name == "entry"
+        if entry and isinstance(key, nodes.Const) and isinstance(key.value, str):
+            found.add(key.value)
+            uses -= 1
+    if uses:
+        raise MappingError('uses entry other than as entry["attribute"], so adwatch can\'t ask AD')
+    return found
+
+
+def expression_fault(field: str, expression: str) -> str | None:
+    """What is wrong with the expression of `field` in a clause, or None."""
+    del field  # every field takes the same language
+    if not expression.strip():
+        return 'is empty; write "" in quotes within the value for an empty field: \'""\''
+    try:
+        expression_names(expression)
+    except MappingError as error:
+        return str(error)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Expressions:
+    """The `peers` section: expressions by field, in the order of the contract, extras last."""
+
+    fields: tuple[tuple[str, str], ...]
+    secret_attribute: str = ""
+    drop_disabled: bool = True
+
+
+class Mapper:
+    """Entries → candidates, with every expression compiled."""
+
+    def __init__(self, expressions: Expressions) -> None:
+        self._secret = expressions.secret_attribute.lower()
+        self._drop_disabled = expressions.drop_disabled
+        self._order = [field for field, _ in expressions.fields]
+        self._bare: dict[str, str] = {}
+        self._computed: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+        asked: dict[str, str] = {}
+        used_above: set[str] = set()
+        for field, expression in expressions.fields:
+            names = expression_names(expression)
+            own = names - set(self._order[: self._order.index(field)])
+            asked |= {name.lower(): name for name in sorted(own)}
+            self._names |= {name: name.lower() for name in own}
+            bare = _BARE.match(expression)
+            if bare and bare[1] in own:
+                self._bare[field] = bare[1].lower()
+            else:
+                self._computed[field] = expression
+                used_above |= names - own
+        # In the order of the fields, so that a name means the field only once it stands above.
+        self._unit = {f: e for f, e in expressions.fields if f in self._computed.keys() | used_above}
+        if self._secret:
+            asked[self._secret] = expressions.secret_attribute
+        self.attributes: tuple[str, ...] = tuple(asked.values())
+        """The attributes that the expressions name, each once, in their own spelling."""
+        self.number_attributes: frozenset[str] = frozenset(
+            name.lower() for name in expression_names(dict(expressions.fields)["number"])
+        )
+        self._evaluate = self._compile()
+
+    def _compile(self) -> Callable[[dict[str, Any]], Mapping[str, Any]] | None:
+        if not self._computed:
+            return None
+        source = "".join(f"{{% set {field} = ({e}) %}}" for field, e in self._unit.items())
+        template = _environment().from_string(source)
+        return lambda names: vars(template.make_module(names))
+
+    def fields(self, entry: Entry) -> dict[str, str]:
+        """The mapped fields of an entry. Raises MappingError naming the field that failed."""
+        result = {field: entry.first(name) for field, name in self._bare.items()}
+        if self._evaluate is None:
+            return result
+        names: dict[str, Any] = {n: entry.first(lower) for n, lower in self._names.items()}
+        names["entry"] = _Values(entry.attributes)
+        try:
+            computed = self._evaluate(names)
+        except Exception:  # noqa: BLE001 - the admin's expression may raise anything
+            computed = self._one_by_one(names)
+        for field in self._computed:
+            result[field] = _as_text(field, computed[field])
+        return result
+
+    def _one_by_one(self, names: dict[str, Any]) -> dict[str, Any]:
+        """The slow way round, to learn which field it is that fails."""
+        names = dict(names)
+        for field, expression in self._unit.items():
+            evaluate = _environment().compile_expression(expression, undefined_to_none=False)
+            try:
+                names[field] = evaluate(**names)
+            except Exception as error:
+                raise MappingError(f"{field}: {expression}: {error}") from error
+        return names
+
+    def candidate(self, entry: Entry) -> Candidate:
+        """The peer that an entry asks for, or the exact reason why it gets none."""
+        peer, reason, fault = None, "", False
+        if self._drop_disabled and entry.disabled:
+            reason = "the account is disabled in AD"
+        else:
+            try:
+                peer, reason = self._peer(entry)
+            except (MappingError, UnsafeText) as error:
+                reason, fault = str(error), True
+        return Candidate(entry.guid, entry.dn, entry.login, entry.created, peer, reason, fault)
+
+    def _peer(self, entry: Entry) -> tuple[Peer | None, str]:
+        mapped = self.fields(entry)
+        if not mapped["number"]:
+            return None, "its number is empty"
+        secret = entry.first(self._secret) if self._secret else ""
+        if self._secret and not secret:
+            raise MappingError(f"the attribute {self._secret} that holds its secret is empty")
+        extra = tuple((field, mapped[field]) for field in self._order if field not in MAPPED)
+        fixed = {field: mapped[field] for field in MAPPED}
+        peer = Peer(
+            guid=entry.guid, dn=entry.dn, login=entry.login, extra=extra, secret=secret, **fixed
+        )
+        return peer, ""
+
+
+def _as_text(field: str, value: Any) -> str:
+    if value is None or isinstance(value, Undefined):
+        return ""  # the first of no values, say
+    if isinstance(value, (list, tuple, dict, set)):
+        raise MappingError(f"{field} gives a list; take one with | first, or use | join")
+    return str(value)

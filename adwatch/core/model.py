@@ -1,0 +1,265 @@
+"""The values that adwatch thinks in: frozen, slotted, and safe to hand to any thread."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+NUMBER = re.compile(r"[A-Za-z0-9*#+.-][A-Za-z0-9*#+_.-]{0,31}\Z", re.ASCII)
+
+# C0 without TAB, DEL excluded: Asterisk reads it back as written; line ends and NUL it does not.
+_UNWRITABLE = re.compile(r"[\r\n\0\ud800-\udfff]")
+
+
+class UnsafeText(ValueError):  # noqa: N818 - names the text, and is no fault of the program
+    """A value that no Asterisk file can hold faithfully; the message says why."""
+
+
+def refuse_unsafe(what: str, text: str) -> None:
+    """Raises UnsafeText where `text` would not read back from a file as it was written.
+
+    Asterisk ends a line at LF, CR and NUL and trims blanks (measured on 16.28 and 22.10); a
+    lone surrogate is not text at all.
+    """
+    bad = _UNWRITABLE.search(text)
+    if bad is not None:
+        raise UnsafeText(f"{what} holds the character U+{ord(bad[0]):04X} at {bad.start() + 1}")
+    if text != text.strip():
+        raise UnsafeText(f"{what} begins or ends with a blank, which Asterisk drops; try | trim")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object as the directory gave it.
+
+    `guid` is the objectGUID as dashed lower-case text; `attributes` maps LDAP names in lower
+    case to their values as text, octets that are no UTF-8 as lone surrogates.
+    """
+
+    guid: str
+    dn: str
+    attributes: Mapping[str, tuple[str, ...]]
+
+    def first(self, name: str) -> str:
+        """The first value of attribute `name` (in lower case), empty where there is none."""
+        values = self.attributes.get(name)
+        return values[0] if values else ""
+
+    @property
+    def login(self) -> str:
+        """The sAMAccountName."""
+        return self.first("samaccountname")
+
+    @property
+    def created(self) -> str:
+        """whenCreated as generalized time, which sorts as text."""
+        return self.first("whencreated")
+
+    @property
+    def disabled(self) -> bool:
+        """Whether userAccountControl has ACCOUNTDISABLE set (MS-ADTS 2.2.16)."""
+        control = self.first("useraccountcontrol")
+        return control.lstrip("-").isdecimal() and bool(int(control) & 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One user of the PBX. Construction raises UnsafeText for values that cannot be written."""
+
+    guid: str
+    number: str
+    name: str
+    email: str
+    context: str
+    call_group: str
+    pickup_group: str
+    mobile: str
+    dn: str
+    login: str
+    extra: tuple[tuple[str, str], ...] = ()
+    # Only where the secret comes from an AD attribute; else it is derived and never kept.
+    secret: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        if not NUMBER.match(self.number):
+            raise UnsafeText(number_fault(self.number))
+        for what, text in (*self.values(), ("secret", self.secret)):
+            refuse_unsafe(what, text)
+
+    @property
+    def key(self) -> str:
+        """The number as Asterisk compares section names: without regard to case."""
+        return self.number.lower()
+
+    def values(self) -> tuple[tuple[str, str], ...]:
+        """The mapped fields with their names: what history and differences speak about."""
+        return (*((name, getattr(self, name)) for name in MAPPED), *self.extra)
+
+
+MAPPED = ("number", "name", "email", "context", "call_group", "pickup_group", "mobile")
+PEER_FIELDS = tuple(f.name for f in fields(Peer))
+
+
+def number_fault(number: str) -> str:
+    """Why `number` cannot be a peer's number, in one sentence."""
+    if not number:
+        return "number is empty"
+    if len(number) > 32:  # noqa: PLR2004 - the contract's bound
+        return f"number has {len(number)} characters, 32 is the most"
+    return (
+        f"number {number!a} is not made of ASCII digits, letters and * # + _ . - alone;"
+        " try telephoneNumber | digits"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A user that gets no peer, or none in one output, and why; `output` empty: in none."""
+
+    guid: str
+    dn: str
+    login: str
+    number: str
+    reason: str
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Up to where a domain controller's changes are known.
+
+    `server` and `invocation` (invocationId) say whose counter `usn` is; `cookie` is DirSync's;
+    `question` is a digest of what was asked (filter, base, attributes): another question makes
+    the answers known so far worthless.
+    """
+
+    server: str
+    invocation: str
+    usn: int
+    cookie: bytes
+    question: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one reading of the directory said.
+
+    A full batch is everything in scope. Else `asked` holds the GUIDs that were read: those of
+    them that are not in `entries` are out of scope, and `gone` says why where that is known.
+    `compare` is why a comparison is owed, empty where nothing hints at one.
+    """
+
+    entries: tuple[Entry, ...]
+    asked: frozenset[str]
+    full: bool
+    cursor: Cursor
+    at: float
+    gone: Mapping[str, str] = field(default_factory=dict)
+    compare: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row of history.
+
+    `what` is added, changed, removed, held, released, rejected, approved or dismissed;
+    `values` are the fields that differ as (field, old, new).
+    """
+
+    at: float
+    what: str
+    guid: str
+    number: str
+    login: str
+    values: tuple[tuple[str, str, str], ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A peer as it is served: `refused` maps the outputs that cannot hold it to the reason."""
+
+    peer: Peer
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A loss that waits for a person.
+
+    `print` tells one loss from another of the same user; `verdict` is empty, `approved` or
+    `dismissed`.
+    """
+
+    guid: str
+    number: str
+    login: str
+    reason: str
+    print: str
+    since: float
+    verdict: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store knows about the users that a batch touches, and their rivals for numbers.
+
+    `candidates` are entries' peers as mapped, served or not; `losses` are the users that lost
+    their peer, or would have, within the window (those that a person approved left out);
+    `total` counts the peers served now, `base` those at the window's begin.
+    """
+
+    candidates: Mapping[str, Candidate]
+    served: Mapping[str, Served]
+    holds: Mapping[str, Hold]
+    rejections: Mapping[str, tuple[Rejection, ...]]
+    losses: frozenset[str]
+    total: int
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A user that the filter matched: its mapped peer, or why it has none.
+
+    `fault` tells a value that somebody should mend from a user that just has no telephone.
+    """
+
+    guid: str
+    dn: str
+    login: str
+    created: str
+    peer: Peer | None
+    reason: str = ""
+    fault: bool = False
+
+    @property
+    def key(self) -> str:
+        """The number it asks for as `Peer.key`, empty where it asks for none."""
+        return self.peer.key if self.peer else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a turn will do, decided whole before anything is done.
+
+    `put` and `drop` are candidates to remember and to forget, `serve` and `end` peers to write
+    and to remove, `hold` and `release` losses held and no longer held, `rejections` the reasons
+    of every user in `touched`.
+    """
+
+    put: tuple[Candidate, ...] = ()
+    drop: frozenset[str] = frozenset()
+    serve: tuple[Served, ...] = ()
+    end: frozenset[str] = frozenset()
+    hold: tuple[Hold, ...] = ()
+    release: frozenset[str] = frozenset()
+    touched: frozenset[str] = frozenset()
+    rejections: tuple[Rejection, ...] = ()
+    history: tuple[Change, ...] = ()
+
+    @property
+    def changes_peers(self) -> bool:
+        """Whether any output may look different afterwards."""
+        return bool(self.serve or self.end)

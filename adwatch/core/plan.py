@@ -1,0 +1,287 @@
+"""What is known and what was read become a Plan: who holds a number, and what must wait.
+
+Nothing here acts; a plan names every effect of a turn before the first of them happens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from adwatch.core.model import (
+    Batch,
+    Candidate,
+    Change,
+    Hold,
+    Known,
+    Peer,
+    Plan,
+    Rejection,
+    Served,
+)
+
+ABSENT = "absent"
+UNSEEN = "the directory no longer shows it to adwatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Safety:
+    """How many users may lose their peer within the window before a person is asked."""
+
+    max_removals: int
+    max_removals_percent: float
+
+    def stops(self, losses: int, base: int) -> bool:
+        """Whether `losses` users of `base` are more than both limits allow."""
+        share = base * self.max_removals_percent / 100
+        return losses > self.max_removals and losses > share
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The configuration as the plan needs it.
+
+    `outputs` are the names of all outputs; `refusals` gives, for a peer, the outputs that can
+    not hold it and why.
+    """
+
+    safety: Safety
+    outputs: frozenset[str]
+    refusals: Callable[[Peer], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A user that would be served by fewer outputs than before."""
+
+    guid: str
+    reason: str
+    print: str
+
+
+def make_plan(known: Known, batch: Batch, mapped: Mapping[str, Candidate], rules: Rules) -> Plan:
+    """Decides a whole turn.
+
+    `mapped` are the candidates of the batch's entries by GUID. `known` holds at least every
+    user that the batch names, and whoever has or wants one of their numbers, old or new.
+    """
+    gone = _gone(known, batch)
+    candidates = {g: c for g, c in known.candidates.items() if g not in gone} | dict(mapped)
+    serving = _Serving(known, candidates, gone, rules)
+    serving.settle()
+    touched = frozenset(candidates) | frozenset(gone) | frozenset(known.served)
+    rejections = tuple(serving.rejections())
+    return Plan(
+        put=tuple(c for g, c in sorted(mapped.items()) if known.candidates.get(g) != c),
+        drop=frozenset(g for g in gone if g in known.candidates),
+        serve=tuple(s for g, s in serving.result.items() if known.served.get(g) != s),
+        end=frozenset(known.served) - frozenset(serving.result),
+        hold=tuple(serving.holds(batch.at)),
+        release=frozenset(known.holds) - frozenset(serving.kept),
+        touched=touched,
+        rejections=rejections,
+        history=tuple(serving.history(batch.at, rejections)),
+    )
+
+
+def _gone(known: Known, batch: Batch) -> dict[str, str]:
+    """The users out of scope now, each with the reason as far as it is known."""
+    here = {entry.guid for entry in batch.entries}
+    there = (frozenset(known.candidates) | frozenset(known.served)) if batch.full else batch.asked
+    return {guid: batch.gone.get(guid, UNSEEN) for guid in there - here}
+
+
+class _Serving:
+    """Works out who is served: wishes first, then the safety stop, until nothing moves."""
+
+    def __init__(
+        self,
+        known: Known,
+        candidates: Mapping[str, Candidate],
+        gone: Mapping[str, str],
+        rules: Rules,
+    ) -> None:
+        self._known = known
+        self._candidates = candidates
+        self._gone = gone
+        self._rules = rules
+        self._refusals: dict[str, Mapping[str, str]] = {}
+        self._denied: dict[str, str] = {}
+        self.kept: set[str] = set()
+        self.losses: dict[str, Loss] = {}
+        self.result: dict[str, Served] = {}
+
+    def settle(self) -> None:
+        """Fills `result`, `losses` and `kept`.
+
+        A peer that is kept occupies its old number, which can cost somebody else a peer, so
+        the decision is made again until no further loss has to be kept.
+        """
+        while True:
+            self.result = self._assign()
+            judged = {guid: self.losses[guid] for guid in self.kept}
+            self.losses = judged | {loss.guid: loss for loss in self._find_losses()}
+            more = self._to_keep() - self.kept
+            if not more:
+                return
+            self.kept |= more
+
+    def _assign(self) -> dict[str, Served]:
+        served = {guid: self._known.served[guid] for guid in sorted(self.kept)}
+        taken = {s.peer.key: s.peer for s in served.values()}
+        self._denied = {}
+        claims = [c for g, c in self._candidates.items() if c.peer and g not in self.kept]
+        for candidate in sorted(claims, key=self._precedence):
+            assert candidate.peer is not None
+            holder = taken.get(candidate.key)
+            refused = {} if holder else self._refused(candidate.peer)
+            if holder is not None:
+                self._denied[candidate.guid] = (
+                    f"number {candidate.peer.number} is held by {holder.login or holder.dn}"
+                )
+            elif refused and frozenset(refused) >= self._rules.outputs:
+                self._denied[candidate.guid] = "; ".join(sorted(set(refused.values())))
+            else:
+                taken[candidate.key] = candidate.peer
+                served[candidate.guid] = Served(candidate.peer, refused)
+        return served
+
+    def _precedence(self, candidate: Candidate) -> tuple[bool, str, str]:
+        """Who held the number keeps it; else the older account, then the lower GUID."""
+        holder = self._known.served.get(candidate.guid)
+        incumbent = holder is not None and holder.peer.key == candidate.key
+        return not incumbent, candidate.created, candidate.guid
+
+    def _refused(self, peer: Peer) -> Mapping[str, str]:
+        if peer.guid not in self._refusals:
+            self._refusals[peer.guid] = self._rules.refusals(peer)
+        return self._refusals[peer.guid]
+
+    def _find_losses(self) -> Iterator[Loss]:
+        """Every user, but those kept already, that some output would serve no longer."""
+        for guid, old in self._known.served.items():
+            if guid in self.kept:
+                continue
+            new = self.result.get(guid)
+            before = self._rules.outputs - frozenset(old.refused)
+            after = self._rules.outputs - frozenset(new.refused) if new else frozenset()
+            if new is None or before - after:
+                yield Loss(guid, self._reason(guid, new), self._print(guid))
+
+    def _reason(self, guid: str, new: Served | None) -> str:
+        if guid in self._gone:
+            return self._gone[guid]
+        if new is not None:
+            return "; ".join(sorted(set(new.refused.values())))
+        candidate = self._candidates.get(guid)
+        if candidate is not None and candidate.reason:
+            return candidate.reason
+        hold = self._known.holds.get(guid)
+        return self._denied.get(guid) or (hold.reason if hold else UNSEEN)
+
+    def _print(self, guid: str) -> str:
+        candidate = self._candidates.get(guid)
+        if candidate is None:
+            return ABSENT
+        said = [candidate.reason, candidate.peer.values() if candidate.peer else ()]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+    def _to_keep(self) -> set[str]:
+        """The losses that may not happen now."""
+        waiting, approved, new = set(), set(), set()
+        for guid, loss in self.losses.items():
+            hold = self._known.holds.get(guid)
+            if hold is None or (hold.verdict and hold.print != loss.print):
+                new.add(guid)
+            elif hold.verdict == "approved":
+                approved.add(guid)
+            else:
+                waiting.add(guid)
+        count = len(self._known.losses | new)
+        left = self._known.total - len(frozenset(self._known.served) - frozenset(self.result))
+        left += len(frozenset(self.result) - frozenset(self._known.served))
+        if new and (left == 0 or self._rules.safety.stops(count, self._known.base)):
+            waiting |= new
+        return waiting & set(self._known.served)
+
+    def holds(self, at: float) -> Iterator[Hold]:
+        """The holds to write: new ones, and those whose loss is not the one last seen."""
+        for guid in sorted(self.kept):
+            loss, old = self.losses[guid], self._known.holds.get(guid)
+            if old is None or old.print != loss.print:
+                since = at if self._newly_held(guid) or old is None else old.since
+                peer = self._known.served[guid].peer
+                yield Hold(guid, peer.number, peer.login, loss.reason, loss.print, since)
+
+    def _newly_held(self, guid: str) -> bool:
+        old = self._known.holds.get(guid)
+        return old is None or bool(old.verdict and old.print != self.losses[guid].print)
+
+    def rejections(self) -> Iterator[Rejection]:
+        """Why users in scope have no peer, or lack one in some output."""
+        for guid, c in sorted(self._candidates.items()):
+            number = c.peer.number if c.peer else ""
+            if guid in self.kept:
+                continue
+            if c.peer is None and c.fault:
+                yield Rejection(guid, c.dn, c.login, number, c.reason)
+            elif guid in self._denied:
+                yield Rejection(guid, c.dn, c.login, number, self._denied[guid])
+            elif guid in self.result:
+                for output, reason in sorted(self.result[guid].refused.items()):
+                    yield Rejection(guid, c.dn, c.login, number, reason, output)
+
+    def history(self, at: float, rejections: tuple[Rejection, ...]) -> Iterator[Change]:
+        """What changes, field by field, with secrets left out."""
+        for guid, new in self.result.items():
+            old = self._known.served.get(guid)
+            if old is None:
+                yield _change(at, "added", new.peer, None, new.peer)
+            elif old.peer != new.peer:
+                yield _change(at, "changed", new.peer, old.peer, new.peer)
+        for guid in sorted(frozenset(self._known.served) - frozenset(self.result)):
+            peer = self._known.served[guid].peer
+            yield _change(at, "removed", peer, peer, None, self.losses[guid].reason)
+        for hold in self.holds(at):
+            if self._newly_held(hold.guid):
+                yield Change(at, "held", hold.guid, hold.number, hold.login, (), hold.reason)
+        for guid, hold in self._known.holds.items():
+            if guid not in self.losses:
+                yield Change(at, "released", guid, hold.number, hold.login, (), "it came back")
+        for rejection in rejections:
+            if rejection not in self._known.rejections.get(rejection.guid, ()):
+                yield Change(
+                    at,
+                    "rejected",
+                    rejection.guid,
+                    rejection.number,
+                    rejection.login,
+                    (),
+                    (f"{rejection.output}: " if rejection.output else "") + rejection.reason,
+                )
+
+
+def _change(
+    at: float, what: str, peer: Peer, old: Peer | None, new: Peer | None, reason: str = ""
+) -> Change:
+    return Change(at, what, peer.guid, peer.number, peer.login, differences(old, new), reason)
+
+
+def differences(old: Peer | None, new: Peer | None) -> tuple[tuple[str, str, str], ...]:
+    """The fields in which two peers differ, as (field, old, new); a secret only as a mask."""
+    before = _fields(old)
+    after = _fields(new)
+    changed = [
+        (name, before.get(name, ""), after.get(name, ""))
+        for name in dict.fromkeys((*before, *after))
+        if before.get(name, "") != after.get(name, "")
+    ]
+    if old and new and old.secret != new.secret:
+        changed.append(("secret", "********", "******** (another)"))
+    return tuple(changed)
+
+
+def _fields(peer: Peer | None) -> dict[str, str]:
+    return {**dict(peer.values()), "dn": peer.dn, "login": peer.login} if peer else {}

@@ -1,0 +1,191 @@
+"""Peers become the text of an output: the same peers give the same bytes.
+
+A template writes one peer. Whatever it substitutes passes through one escaper, so that no
+template can forget it, and what the file's grammar can't hold raises UnsafeText.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined
+from jinja2.exceptions import TemplateError
+from jinja2.loaders import PackageLoader
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from adwatch.core.model import MAPPED, Peer, UnsafeText, refuse_unsafe
+from adwatch.core.secrets import ha1
+
+REALM = "asterisk"  # what chan_sip and PJSIP announce unless told otherwise
+# Asterisk 16 and 22 skip lines over 8,191 octets (main/config.c).
+_MAX_LINE = 8000
+_RESERVED = {
+    "users.conf": ("general",),
+    "sip.conf": ("general", "authentication"),
+    "pjsip.conf": ("global", "system"),
+}
+_NO_OPTIONS: dict[str, str | bool] = dict.fromkeys(("template", "endpoint", "auth", "aor"), "")
+_MASK = re.compile(r"(?im)^(\s*(?:secret|md5secret|password|md5_cred)\s*=>?\s*)\S.*$")
+
+
+class RenderError(ValueError):
+    """An output's own template fails whatever the peer is; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How an output writes a peer: a shipped format's name, or the text of the admin's template.
+
+    `options` are those of the contract's section 3; `source` is empty for a shipped format.
+    """
+
+    name: str
+    options: tuple[tuple[str, str | bool], ...] = ()
+    source: str = ""
+
+
+@dataclass(slots=True)
+class Renderer:
+    """One output's text, with every peer's fragment kept until the peer or its secret changes."""
+
+    form: Format
+    secret_of: Callable[[Peer], str]
+    _fragments: dict[str, tuple[Peer, str, str]] = field(default_factory=dict)
+    _template: Any = None
+
+    def fragment(self, peer: Peer) -> str:
+        """The lines of one peer, ended by a line end.
+
+        Raises UnsafeText where this output can't hold the peer, and RenderError where its
+        template fails.
+        """
+        secret = self.secret_of(peer)
+        cached = self._fragments.get(peer.guid)
+        if cached is None or cached[0] != peer or cached[1] != secret:
+            cached = (peer, secret, self._render(peer, secret))
+            self._fragments[peer.guid] = cached
+        return cached[2]
+
+    def document(self, peers: Iterable[Peer]) -> str:
+        """The whole output: a header, and the fragments by number."""
+        ordered = sorted(peers, key=sort_key)
+        text = HEADER + "".join(["\n" + self.fragment(peer) for peer in ordered])
+        if len(self._fragments) > len(ordered):
+            here = {peer.guid for peer in ordered}
+            self._fragments = {g: f for g, f in self._fragments.items() if g in here}
+        return text
+
+    def refusal(self, peer: Peer) -> str:
+        """Why this output can't hold `peer`, empty where it can."""
+        if peer.key in self._reserved():
+            return f"number {peer.number} is a name that {self.form.name} uses itself"
+        try:
+            self.fragment(peer)
+        except UnsafeText as error:
+            return str(error)
+        return ""
+
+    def _reserved(self) -> frozenset[str]:
+        names = [v for _, v in self.form.options if isinstance(v, str)]
+        return frozenset(n.lower() for n in (*_RESERVED.get(self.form.name, ()), *names))
+
+    def _render(self, peer: Peer, secret: str) -> str:
+        if self._template is None:
+            self._template = _load(self.form)
+        try:
+            text: str = self._template.render(_variables(peer, secret, self.form))
+        except UnsafeText:
+            raise
+        except TemplateError as error:
+            raise RenderError(f"the template {self.form.name} fails: {error}") from error
+        text = text.strip("\n") + "\n"
+        for line in text.split("\n"):
+            if len(line.encode()) > _MAX_LINE:
+                raise UnsafeText(f"a line would have more than {_MAX_LINE} bytes: {line[:40]!a}…")
+        return text
+
+
+HEADER = "; Written by adwatch from Active Directory. Changes made here do not last.\n"
+
+
+def sort_key(peer: Peer) -> tuple[str, str]:
+    """By number, as text: 10 before 9, the same everywhere."""
+    return peer.number, peer.guid
+
+
+def _variables(peer: Peer, secret: str, form: Format) -> dict[str, Any]:
+    options = _NO_OPTIONS | dict(form.options)
+    hashed = bool(options.get("hash"))
+    values: dict[str, Any] = {name: getattr(peer, name) for name in MAPPED}
+    values |= {"guid": peer.guid, "dn": peer.dn, "login": peer.login}
+    values |= dict(peer.extra)
+    return values | {
+        "peer": values,
+        "options": options,
+        "realm": REALM,
+        "secret": "" if hashed else secret,
+        "ha1": ha1(peer.number, REALM, secret) if hashed else "",
+    }
+
+
+def escape(value: object) -> str:
+    r"""A value as it must stand after `name = `, so that Asterisk reads back just that value.
+
+    `\;` is the escape for a comment sign, `;--` included (measured on 16.28 and 22.10).
+    """
+    if isinstance(value, Undefined):
+        str(value)  # a StrictUndefined raises here and says which name it was
+    text = value if isinstance(value, str) else str(value)
+    refuse_unsafe("a value", text)
+    return text.replace(";", "\\;")
+
+
+def quoted(value: str) -> str:
+    """The name of a caller id between double quotes. Raises UnsafeText for `"` and a backslash."""
+    for bad in '"\\':
+        if bad in value:
+            raise UnsafeText(f"a caller id can't hold the character {bad}")
+    return f'"{value}"'
+
+
+def _environment(*, shipped: bool) -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        loader=PackageLoader("adwatch") if shipped else None,
+        undefined=StrictUndefined,
+        finalize=escape,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["quoted"] = quoted
+    return environment
+
+
+def _load(form: Format) -> Any:
+    try:
+        if form.source:
+            return _environment(shipped=False).from_string(form.source)
+        return _environment(shipped=True).get_template(form.name + ".j2")
+    except TemplateSyntaxError as error:
+        raise RenderError(
+            f"the template {PurePath(form.name).name} is not Jinja2, line {error.lineno}:"
+            f" {error.message}"
+        ) from error
+
+
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """An output's text with every secret masked: the given ones, and what stands for one."""
+    known = sorted((re.escape(secret) for secret in secrets if secret), key=len, reverse=True)
+    if known:
+        lookup = re.compile("[A-Za-z0-9]{24,}")
+        plain = {secret for secret in known if lookup.fullmatch(secret)}
+        text = lookup.sub(lambda m: "********" if m[0] in plain else m[0], text)
+        others = [secret for secret in known if secret not in plain]
+        if others:
+            text = re.sub("|".join(others), "********", text)
+    return _MASK.sub(r"\1********", text)

@@ -1,0 +1,32 @@
+"""SIP secrets come from the key, the user's GUID and a rotation count; nothing stores them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from uuid import UUID
+
+KEY_OCTETS = 32
+_LENGTH = 24
+# Without 0 O 1 l I: people read secrets out over the telephone. 24 of 56 are 139 bits.
+_ALPHABET = "23456789abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ"
+
+
+def derive(key: bytes, guid: str, rotation: int = 0) -> str:
+    """The secret of a user: 24 ASCII letters and digits, the same for the same arguments.
+
+    `key` holds KEY_OCTETS octets, `guid` is dashed text, `rotation` counts from 0.
+    """
+    label = b"adwatch sip secret 1\0" + UUID(guid).bytes + rotation.to_bytes(8, "big")
+    number = int.from_bytes(hmac.digest(key, label, "sha256"), "big")
+    letters = []
+    for _ in range(_LENGTH):
+        number, index = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[index])
+    return "".join(letters)
+
+
+def ha1(user: str, realm: str, secret: str) -> str:
+    """MD5(user:realm:secret) in hex, what SIP digest calls HA1 (RFC 2617, 3.2.2.2)."""
+    text = f"{user}:{realm}:{secret}".encode("utf-8", "surrogateescape")
+    return hashlib.md5(text, usedforsecurity=False).hexdigest()

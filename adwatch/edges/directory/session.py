@@ -1,0 +1,356 @@
+"""One connection to one domain controller: connect, TLS, bind, search; every wait has an end.
+
+ldap3 speaks the protocol's requests and the bind; answers are read here, so that each has a
+deadline, a result code that is looked at, and a decoder that keeps up.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import ldap3
+from ldap3.core.exceptions import LDAPException
+from ldap3.operation.search import search_operation
+
+from adwatch.core.words import line
+from adwatch.edges.directory import entries
+from adwatch.errors import CredentialsError, DirectoryError
+
+log = logging.getLogger(__name__)
+
+BASE, ONE, SUBTREE = 0, 1, 2
+SHOW_DELETED: Final = "1.2.840.113556.1.4.417"
+PAGED: Final = "1.2.840.113556.1.4.319"
+SIZE_LIMIT_EXCEEDED: Final = 4
+INVALID_CREDENTIALS: Final = 49
+PAGE_SIZE: Final = 1000  # MaxPageSize of Microsoft's AD (KB 315071)
+_RECEIVE = 1 << 16
+_KEEPALIVE_S = 15
+
+type_Control = tuple[str, bool, bytes | None]
+
+# The sub-codes of AcceptSecurityContext (Win32 error numbers in hex).
+_REASONS = {
+    "525": ("there is no such account", "correct directory.user"),
+    "52e": ("the password is wrong", "correct the password that directory names"),
+    "530": ("the account may not log on at this hour", "widen its logon hours"),
+    "531": ("the account may not log on from here", "widen its workstations"),
+    "532": ("the password has expired", "set a new one that does not expire"),
+    "533": ("the account is disabled", "enable it in AD"),
+    "701": ("the account has expired", "move its date of expiry"),
+    "773": ("the account must change its password first", "clear 'must change password'"),
+    "775": ("the account is locked", "unlock it in AD and look who locks it"),
+}
+
+
+class LdapError(DirectoryError):
+    """An operation's result code was not success; `code` is the LDAP one."""
+
+    def __init__(self, code: int, text: str, hint: str = "") -> None:
+        super().__init__(text, hint)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """How a connection is made safe, and who binds."""
+
+    start: str  # ldaps | starttls | none
+    user: str
+    ca_file: str | None
+    verify: bool
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One search entry: attributes by lower-case name, values as octets."""
+
+    dn: str
+    values: dict[str, list[bytes]]
+
+    def text(self, name: str) -> str:
+        """The first value of an attribute as text, empty where there is none."""
+        found = self.values.get(name)
+        return found[0].decode("utf-8", "surrogateescape") if found else ""
+
+
+class _Tls(ldap3.Tls):  # type: ignore[misc] # ldap3 has no types
+    """TLS by the standard library's rules, host name and server name indication included."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__()
+        self._context = context
+        self.failure: Exception | None = None
+
+    def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:  # noqa: FBT001, FBT002
+        del do_handshake
+        try:
+            connection.socket = self._context.wrap_socket(
+                connection.socket, server_hostname=connection.server.host
+            )
+        except OSError as error:
+            self.failure = error
+            raise
+
+
+class Session:
+    """A bound connection. `open()` fetches, `close()` ends, `abort()` may come from any thread.
+
+    Every method raises DirectoryError for whatever the network or the server do; a refused
+    account is CredentialsError.
+    """
+
+    def __init__(self, url: str, security: Security, password: str) -> None:
+        self.url = url
+        self._security = security
+        self._password = password
+        self._connection: Any = None
+        self._buffer = bytearray()
+        self.searches = 0
+        self.certificate: dict[str, Any] = {}
+
+    def open(self) -> None:
+        """Connects, secures and binds; connecting takes half of the timeout at the most."""
+        context = self._context()
+        tls = _Tls(context)
+        parts = urlsplit(self.url)
+        timeout_s = self._security.timeout_s
+        server = ldap3.Server(
+            parts.hostname,
+            port=parts.port or (636 if parts.scheme == "ldaps" else 389),
+            use_ssl=parts.scheme == "ldaps",
+            tls=tls,
+            get_info=ldap3.NONE,
+            connect_timeout=timeout_s / 2,
+            allowed_referral_hosts=[],
+        )
+        self._connection = ldap3.Connection(
+            server,
+            user=self._security.user,
+            password=self._password,
+            client_strategy=ldap3.SYNC,
+            receive_timeout=math.ceil(timeout_s),
+            auto_referrals=False,
+            check_names=False,
+            auto_encode=False,
+            auto_escape=False,
+        )
+        try:
+            self._connection.open(read_server_info=False)
+            _keep_alive(self._connection.socket, timeout_s)
+            if self._security.start == "starttls":
+                self._connection.start_tls(read_server_info=False)
+            bound = self._connection.bind(read_server_info=False)
+        except (LDAPException, OSError) as error:
+            failure = tls.failure or error
+            self.close()
+            raise self._unreachable(failure) from error
+        if not bound:
+            result = self._connection.result
+            self.close()
+            raise self._refused(result["result"], str(result.get("message") or ""))
+        self._connection.socket.settimeout(timeout_s)
+        if self._security.start != "none":
+            self.certificate = self._connection.socket.getpeercert() or {}
+
+    def _context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self._security.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise DirectoryError(
+                f"the CA file {self._security.ca_file} can't be used: {error}",
+                "point directory.tls.ca_file at a PEM file with the CA's certificate",
+            ) from error
+        if not self._security.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def _unreachable(self, error: Exception) -> DirectoryError:
+        """What went wrong while connecting, in words."""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return DirectoryError(
+                f"{self.url}: its certificate is refused: {error.verify_message}",
+                "set directory.tls.ca_file to the CA that signed it, and use its DNS name",
+            )
+        if isinstance(error, ssl.SSLError):
+            return DirectoryError(f"{self.url}: TLS failed: {error.reason or error}")
+        if isinstance(error, TimeoutError):
+            return DirectoryError(f"{self.url}: no answer in time", "is it up and reachable?")
+        words = str(error).removeprefix("socket connection error while opening: ")
+        return DirectoryError(f"{self.url}: {words}", "is it up and reachable?")
+
+    def _refused(self, code: int, text: str) -> DirectoryError:
+        """A bind that failed: AD says why in a sub-code behind `data`."""
+        words = text.rstrip("\0").strip()
+        if code != INVALID_CREDENTIALS:
+            return LdapError(code, f"{self.url}: the bind failed with code {code}: {words}")
+        sub_code = words.partition("data ")[2].partition(",")[0].strip().lower()
+        reason, hint = _REASONS.get(
+            sub_code, (f"name or password is wrong ({words})", "correct directory.user or password")
+        )
+        return CredentialsError(f"{self.url} refuses {self._security.user}: {reason}", hint)
+
+    def close(self) -> None:
+        """Ends the connection without waiting for anybody."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.strategy.close()
+
+    def abort(self) -> None:
+        """Makes whatever waits on this connection fail at once; safe from any thread."""
+        held = self._connection
+        held = held.socket if held is not None else None
+        if held is not None:
+            try:
+                held.shutdown(socket.SHUT_RDWR)
+            except OSError as error:
+                log.debug(line("abort", server=self.url, error=error))
+
+    def search(  # noqa: PLR0913 - the protocol's own parameters
+        self,
+        base: str,
+        scope: int,
+        text: str,
+        attributes: Sequence[str],
+        *,
+        controls: Sequence[type_Control] = (),
+        size_limit: int = 0,
+    ) -> Iterator[Row]:
+        """Rows of one search, as they arrive. The last value of `done` tells how it ended.
+
+        Raises LdapError for every result but success: rows seen until then are part of an
+        answer that must not be used.
+        """
+        return self._rows(self._send(base, scope, text, attributes, controls, size_limit))
+
+    def _send(  # noqa: PLR0913
+        self,
+        base: str,
+        scope: int,
+        text: str,
+        attributes: Sequence[str],
+        controls: Sequence[type_Control],
+        size_limit: int = 0,
+    ) -> int:
+        if self._connection is None:
+            raise DirectoryError(f"{self.url}: the connection is closed")
+        self.searches += 1
+        log.debug(line("search", base=base, scope=scope, filter=text[:200]))
+        request = search_operation(
+            base, text, scope, 0, list(attributes), size_limit, 0, False, False, False
+        )
+        try:
+            number: int = self._connection.strategy.send("searchRequest", request, list(controls))
+        except (LDAPException, OSError) as error:
+            raise self._lost(error) from error
+        self._connection.strategy._outstanding.pop(number, None)  # noqa: SLF001 - read here instead
+        return number
+
+    def _rows(self, number: int) -> Iterator[Row]:
+        for message in self.messages(number):
+            if message.tag == entries.SEARCH_ENTRY:
+                yield Row(*self._decoded(entries.read_entry, message.body))
+            elif message.tag == entries.SEARCH_DONE:
+                self._finish(message)
+                return
+
+    def _finish(self, message: entries.Message) -> None:
+        result = self._decoded(entries.read_result, message.body)
+        if result.code != 0:
+            raise LdapError(
+                result.code, f"{self.url} answers with code {result.code}: {result.text}"
+            )
+        self.answer_controls = message.controls
+
+    def messages(self, number: int | None = None) -> Iterator[entries.Message]:
+        """Messages as they arrive, those of request `number` or all; each within the timeout."""
+        while True:
+            message = self._decoded(entries.read_message, self._frame())
+            if message.id == 0:
+                raise DirectoryError(f"{self.url} ended the session (notice of disconnection)")
+            if number is None or message.id == number:
+                yield message
+
+    def _frame(self) -> bytes:
+        deadline = time.monotonic() + self._security.timeout_s
+        while True:
+            size = self._decoded(entries.frame, self._buffer)
+            if size:
+                data = bytes(self._buffer[:size])
+                del self._buffer[:size]
+                return data
+            self._receive(deadline)
+
+    def _receive(self, deadline: float) -> None:
+        if self._connection is None:
+            raise DirectoryError(f"{self.url}: the connection is closed")
+        left = deadline - time.monotonic()
+        try:
+            if left <= 0:
+                raise TimeoutError  # noqa: TRY301 - one way out for both kinds of lateness
+            self._connection.socket.settimeout(left)
+            data = self._connection.socket.recv(_RECEIVE)
+        except (OSError, AttributeError) as error:
+            raise self._lost(error) from error
+        if not data:
+            raise self._lost(ConnectionResetError("the server closed the connection"))
+        self._buffer += data
+
+    def _decoded(self, decode: Any, data: Any) -> Any:
+        try:
+            return decode(data)
+        except entries.DecodeError as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> DirectoryError:
+        self.close()
+        if isinstance(error, TimeoutError):
+            waited = f"{self._security.timeout_s:g} s"
+            return DirectoryError(f"{self.url}: no answer within {waited}", "is it overloaded?")
+        return DirectoryError(f"{self.url}: the connection broke: {error or type(error).__name__}")
+
+    def search_all(self, base: str, text: str, attributes: Sequence[str]) -> Iterator[Row]:
+        """Every row of a subtree search, in pages where the server gives no more at once.
+
+        One unpaged answer is several times quicker than pages on Samba, and Microsoft's AD
+        refuses it after 1,000 rows with sizeLimitExceeded; those rows then come again, so a
+        row may be seen twice.
+        """
+        try:
+            yield from self.search(base, SUBTREE, text, attributes)
+        except LdapError as error:
+            if error.code != SIZE_LIMIT_EXCEEDED:
+                raise
+            yield from self._paged(base, text, attributes)
+
+    def _paged(self, base: str, text: str, attributes: Sequence[str]) -> Iterator[Row]:
+        cookie = b""
+        while True:
+            control = (PAGED, True, entries.sequence(PAGE_SIZE, cookie))
+            yield from self.search(base, SUBTREE, text, attributes, controls=[control])
+            answer = self.answer_controls.get(PAGED)
+            if answer is None:
+                raise DirectoryError(f"{self.url}: a page came without its cookie")
+            cookie = self._decoded(entries.read_sequence, answer)[1]
+            if not cookie:
+                return
+
+
+def _keep_alive(connected: socket.socket, timeout_s: float) -> None:
+    """Lets the kernel notice a peer that is gone, also while nothing is being sent."""
+    tcp = socket.IPPROTO_TCP
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connected.setsockopt(tcp, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
+    connected.setsockopt(tcp, socket.TCP_KEEPINTVL, max(1, _KEEPALIVE_S // 3))
+    connected.setsockopt(tcp, socket.TCP_KEEPCNT, 3)
+    connected.setsockopt(tcp, socket.TCP_USER_TIMEOUT, int(timeout_s * 1000))
