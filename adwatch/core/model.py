@@ -160,6 +160,32 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """A user that somebody asked about: `outside` says why it is not in scope."""
+
+    entry: Entry
+    in_scope: bool
+    outside: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which domain controller is in use and how; everything empty where there is none.
+
+    `connected_since` is seconds since the epoch, `searches` counts those of the connection.
+    """
+
+    server: str = ""
+    feed: str = ""
+    why: str = ""
+    push: bool = False
+    connected_since: float = 0.0
+    sees_deletions: bool | None = None
+    searches: int = 0
+    certificate_ends: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One row of history.
 

@@ -35,7 +35,7 @@ PAGE_SIZE: Final = 1000  # MaxPageSize of Microsoft's AD (KB 315071)
 _RECEIVE = 1 << 16
 _KEEPALIVE_S = 15
 
-type_Control = tuple[str, bool, bytes | None]
+Control = tuple[str, bool, bytes | None]
 
 # The sub-codes of AcceptSecurityContext (Win32 error numbers in hex).
 _REASONS = {
@@ -115,8 +115,14 @@ class Session:
         self._password = password
         self._connection: Any = None
         self._buffer = bytearray()
+        self.answer_controls: dict[str, bytes] = {}
         self.searches = 0
         self.certificate: dict[str, Any] = {}
+
+    @property
+    def user(self) -> str:
+        """Who is bound."""
+        return self._security.user
 
     def open(self) -> None:
         """Connects, secures and binds; connecting takes half of the timeout at the most."""
@@ -187,6 +193,8 @@ class Session:
         if isinstance(error, TimeoutError):
             return DirectoryError(f"{self.url}: no answer in time", "is it up and reachable?")
         words = str(error).removeprefix("socket connection error while opening: ")
+        if words == "invalid server address":  # ldap3's word for a name that DNS doesn't know
+            return DirectoryError(f"{self.url}: DNS does not know this name", "is it spelt right?")
         return DirectoryError(f"{self.url}: {words}", "is it up and reachable?")
 
     def _refused(self, code: int, text: str) -> DirectoryError:
@@ -223,25 +231,26 @@ class Session:
         text: str,
         attributes: Sequence[str],
         *,
-        controls: Sequence[type_Control] = (),
+        controls: Sequence[Control] = (),
         size_limit: int = 0,
     ) -> Iterator[Row]:
-        """Rows of one search, as they arrive. The last value of `done` tells how it ended.
+        """Rows of one search, as they arrive; `answer_controls` holds the server's afterwards.
 
         Raises LdapError for every result but success: rows seen until then are part of an
         answer that must not be used.
         """
-        return self._rows(self._send(base, scope, text, attributes, controls, size_limit))
+        return self._rows(self.send(base, scope, text, attributes, controls, size_limit))
 
-    def _send(  # noqa: PLR0913
+    def send(  # noqa: PLR0913
         self,
         base: str,
         scope: int,
         text: str,
         attributes: Sequence[str],
-        controls: Sequence[type_Control],
+        controls: Sequence[Control],
         size_limit: int = 0,
     ) -> int:
+        """Sends a search request without waiting; gives its message number."""
         if self._connection is None:
             raise DirectoryError(f"{self.url}: the connection is closed")
         self.searches += 1
@@ -272,39 +281,46 @@ class Session:
             )
         self.answer_controls = message.controls
 
-    def messages(self, number: int | None = None) -> Iterator[entries.Message]:
-        """Messages as they arrive, those of request `number` or all; each within the timeout."""
+    def messages(self, number: int) -> Iterator[entries.Message]:
+        """The messages that answer request `number`, each within the timeout."""
         while True:
-            message = self._decoded(entries.read_message, self._frame())
-            if message.id == 0:
-                raise DirectoryError(f"{self.url} ended the session (notice of disconnection)")
-            if number is None or message.id == number:
+            message = self.next_message(self._security.timeout_s)
+            if message is None:
+                raise self._lost(TimeoutError())
+            if message.id == number:
                 yield message
 
-    def _frame(self) -> bytes:
-        deadline = time.monotonic() + self._security.timeout_s
-        while True:
-            size = self._decoded(entries.frame, self._buffer)
-            if size:
-                data = bytes(self._buffer[:size])
-                del self._buffer[:size]
-                return data
-            self._receive(deadline)
+    def next_message(self, timeout_s: float) -> entries.Message | None:
+        """The next message, whatever it answers, or None where none came in time."""
+        deadline = time.monotonic() + timeout_s
+        while not (size := self._decoded(entries.frame, self._buffer)):
+            if not self._receive(deadline):
+                return None
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        message: entries.Message = self._decoded(entries.read_message, data)
+        if message.id == 0:
+            raise self._lost(ConnectionResetError("the server ended the session"))
+        return message
 
-    def _receive(self, deadline: float) -> None:
+    def _receive(self, deadline: float) -> bool:
+        """Takes in what has arrived; False where nothing had by `deadline`."""
         if self._connection is None:
             raise DirectoryError(f"{self.url}: the connection is closed")
         left = deadline - time.monotonic()
+        if left <= 0:
+            return False
         try:
-            if left <= 0:
-                raise TimeoutError  # noqa: TRY301 - one way out for both kinds of lateness
             self._connection.socket.settimeout(left)
             data = self._connection.socket.recv(_RECEIVE)
+        except TimeoutError:
+            return False
         except (OSError, AttributeError) as error:
             raise self._lost(error) from error
         if not data:
             raise self._lost(ConnectionResetError("the server closed the connection"))
         self._buffer += data
+        return True
 
     def _decoded(self, decode: Any, data: Any) -> Any:
         try:

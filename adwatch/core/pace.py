@@ -1,0 +1,129 @@
+"""When things are due: polling, comparing, retrying, reloading. The only scheduler there is.
+
+Times are seconds of a monotonic clock that the caller reads; chance is an argument.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+_LONGEST_S: Final = 30.0
+# A refused account is tried rarely: AD locks it after a few wrong passwords in half an hour.
+_REFUSED_S: Final = (60.0, 300.0, 900.0, 1800.0)
+# At most 2 % of the time is spent comparing: after each comparison, 49 times as long without.
+REST: Final = 49.0
+NEVER: Final = float("inf")
+
+
+def delay(failures: int, jitter: float) -> float:
+    """Seconds to wait after `failures` failures in a row; `jitter` is 0 to 1.
+
+    Doubles from half a second to half a minute, spread over the upper half of that.
+    """
+    return float(min(_LONGEST_S, 0.5 * 2.0 ** min(failures, 10)) * (0.5 + jitter / 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Tempo:
+    """The configured lengths of time, in seconds."""
+
+    poll: float
+    reconcile: float
+    settle: float
+    at_most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What is due when. Every method gives the pace after something happened."""
+
+    tempo: Tempo
+    poll_at: float
+    reconcile_at: float
+    rested_at: float = 0.0
+    compare_owed: bool = False
+    failures: int = 0
+    reload_first: float = NEVER
+    reload_last: float = NEVER
+    reload_failures: int = 0
+    reload_retry_at: float = 0.0
+
+    @classmethod
+    def begin(cls, tempo: Tempo, now: float, reconcile_in: float, rest: float) -> Pace:
+        """A pace that polls at once; `rest` is what is left of the last comparison's."""
+        return cls(tempo, poll_at=now, reconcile_at=now + reconcile_in, rested_at=now + rest)
+
+    def reads(self, now: float) -> str:
+        """How the directory is to be read now: poll, compare, reconcile, or not at all."""
+        if self.failures or now < self.poll_at:
+            due = now >= self.poll_at
+            return "poll" if due else self._compares(now)
+        if now >= self.reconcile_at:
+            return "reconcile"
+        return self._compares(now) or "poll"
+
+    def _compares(self, now: float) -> str:
+        due = self.compare_owed and now >= self.rested_at and not self.failures
+        return "compare" if due else ""
+
+    def reloads(self, now: float) -> bool:
+        """Whether a reload that is owed is due: settled, or waited for long enough."""
+        return now >= self._reload_at()
+
+    def _reload_at(self) -> float:
+        settled = self.reload_last + self.tempo.settle
+        at_most = self.reload_first + self.tempo.at_most
+        return max(min(settled, at_most), self.reload_retry_at)
+
+    def wait(self, now: float) -> float:
+        """Seconds until something is due, 0 if something is."""
+        compare_at = self.rested_at if self.compare_owed and not self.failures else NEVER
+        return max(0.0, min(self.poll_at, compare_at, self._reload_at()) - now)
+
+    def woken(self, now: float) -> Pace:
+        """After a sign of a change: poll now, unless the directory is known to be away."""
+        return self if self.failures else replace(self, poll_at=now)
+
+    def retried(self, now: float) -> Pace:
+        """After a person asked, or a password changed: try now, whatever failed before."""
+        return replace(self, poll_at=now)
+
+    def read(self, now: float, *, reconciled: bool = False) -> Pace:
+        """After a reading that worked."""
+        pace = replace(self, failures=0, poll_at=now + self.tempo.poll)
+        return replace(pace, reconcile_at=now + self.tempo.reconcile) if reconciled else pace
+
+    def failed(self, now: float, jitter: float, *, refused: bool) -> Pace:
+        """After a reading that did not; `refused` where the account was the reason."""
+        failures = self.failures + 1
+        rest = _REFUSED_S[min(failures, len(_REFUSED_S)) - 1] if refused else delay(failures, jitter)
+        return replace(self, failures=failures, poll_at=now + max(rest, self.tempo.poll))
+
+    def owes_comparison(self, *, owed: bool) -> Pace:
+        """After the debt of a comparison was incurred or paid."""
+        return replace(self, compare_owed=owed)
+
+    def compared(self, now: float, took: float) -> Pace:
+        """After a comparison that lasted `took` seconds."""
+        return replace(self, rested_at=now + REST * took)
+
+    def owes_reload(self, now: float) -> Pace:
+        """After an output changed."""
+        first = now if self.reload_first == NEVER else self.reload_first
+        return replace(self, reload_first=first, reload_last=now)
+
+    def reloading(self) -> Pace:
+        """After every reload that was due has begun."""
+        return replace(self, reload_first=NEVER, reload_last=NEVER)
+
+    def reload_done(self) -> Pace:
+        """After a reload worked."""
+        return replace(self, reload_failures=0, reload_retry_at=0.0)
+
+    def reload_failed(self, now: float, jitter: float) -> Pace:
+        """After a reload did not: owed still, and tried again later."""
+        failures = self.reload_failures + 1
+        again = now + delay(failures, jitter)
+        pace = replace(self, reload_failures=failures, reload_retry_at=again)
+        return pace.owes_reload(now)

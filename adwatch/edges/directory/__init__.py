@@ -1,0 +1,1 @@
+"""The directory: what it holds, and which of it may have changed."""

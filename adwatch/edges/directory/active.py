@@ -1,0 +1,436 @@
+"""Active Directory as adwatch reads it: the feed names, a read by objectGUID decides.
+
+The read asks with the user's own filter below the user's own bases, so a delete, a move, a
+cleared number and a changed filter are one case: asked for, and not given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+from uuid import UUID
+
+from adwatch.core.ldapfilter import any_of, escape, filter_attributes, guid_clause
+from adwatch.core.mapping import ALWAYS_ASKED
+from adwatch.core.model import Batch, Cursor, Entry, Finding, Reach
+from adwatch.core.words import line
+from adwatch.edges.directory import feeds
+from adwatch.edges.directory.locate import domain_controllers
+from adwatch.edges.directory.push import Push
+from adwatch.edges.directory.session import (
+    SHOW_DELETED,
+    SUBTREE,
+    LdapError,
+    Row,
+    Security,
+    Session,
+)
+from adwatch.errors import CredentialsError, DirectoryError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Known = Callable[[], Mapping[str, str]]
+Progress = Callable[[int], None]
+
+_BY_GUID: Final = 100
+_NO_OBJECT: Final = 32
+# Renaming or moving one of these changes the DN of all below it, and no feed says so.
+_CONTAINERS: Final = frozenset({b"organizationalUnit", b"container"})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The `directory` section, and the attributes that the mapping needs.
+
+    `password` is called at each bind.
+    """
+
+    servers: tuple[str, ...]
+    domain: str | None
+    security: Security
+    password: Callable[[], str]
+    bases: tuple[str, ...]
+    filter: str
+    feed: str
+    attributes: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Link:
+    """A session and what is known about its server."""
+
+    session: Session
+    root: feeds.Root
+    choice: feeds.Choice
+    sees_deletions: bool
+
+
+class ActiveDirectory:
+    """Reads the directory. Nothing is opened before it is needed; any failure closes.
+
+    Every method raises DirectoryError where the answer is not whole, and then nothing may be
+    concluded from it.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._link: _Link | None = None
+        self._opening: Session | None = None
+        self._push: Push | None = None
+        self._since = 0.0
+        tested = filter_attributes(settings.filter)
+        asked = {a.lower(): a for a in (*ALWAYS_ASKED, *tested, *settings.attributes)}
+        self._attributes = tuple(asked.values())
+        self._tested = tested
+        self._groups = "memberof" in asked
+        self._watched = (*self._attributes, "name", "isDeleted", *(["member"] * self._groups))
+
+    def open(self) -> None:
+        """Connects to the first server that answers, preferred first."""
+        if self._link is None:
+            self._link = self._connect()
+            self._since = self._clock()
+            root, choice = self._link.root, self._link.choice
+            log.info(
+                line(
+                    "connected",
+                    server=self._link.session.url,
+                    host=root.host,
+                    feed=choice.name,
+                    why=choice.why,
+                    sees_deletions=self._link.sees_deletions,
+                )
+            )
+
+    def _connect(self) -> _Link:
+        failures = []
+        for url in self._urls():
+            try:
+                session = self._session(url)
+                root = feeds.read_root(session)
+                if not root.synchronized:
+                    raise DirectoryError(f"{url} says that it is not synchronized")  # noqa: TRY301
+                choice = feeds.choose(session, root, self._settings.feed, self._watched)
+                sees = feeds.sees_deletions(session, root.naming_context)
+                return _Link(session, root, choice, sees)
+            except CredentialsError:
+                raise  # the next DC would count one more wrong password
+            except DirectoryError as error:
+                failures.append(error)
+        if len(failures) == 1:
+            raise failures[0]
+        raise DirectoryError(
+            "no domain controller can be used: " + "; ".join(e.message for e in failures),
+            "look at the first one",
+        )
+
+    def _urls(self) -> Iterable[str]:
+        if self._settings.servers:
+            return self._settings.servers
+        scheme = "ldaps" if self._settings.security.start == "ldaps" else "ldap"
+        assert self._settings.domain is not None
+        return domain_controllers(
+            self._settings.domain, scheme, self._settings.security.timeout_s / 2
+        )
+
+    def _session(self, url: str) -> Session:
+        session = Session(url, self._settings.security, self._settings.password())
+        self._opening = session
+        session.open()
+        return session
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Starts to listen for change notifications; `wake` is called from another thread."""
+        self._push = Push(self._second_session, wake)
+        self._push.start()
+
+    def _second_session(self) -> tuple[Session, str]:
+        link = self._link
+        if link is None:
+            raise DirectoryError("there is no connection to follow yet")
+        session = Session(link.session.url, self._settings.security, self._settings.password())
+        session.open()
+        return session, link.root.naming_context
+
+    def close(self) -> None:
+        """Ends all connections."""
+        if self._push is not None:
+            self._push.end()
+            self._push = None
+        self._drop()
+
+    def _drop(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.session.close()
+
+    def abort(self) -> None:
+        """Makes whatever waits for the directory fail at once; safe from any thread."""
+        for session in (self._opening, self._link.session if self._link else None):
+            if session is not None:
+                session.abort()
+
+    def reach(self) -> Reach:
+        """Which server is in use and how."""
+        link = self._link
+        if link is None:
+            return Reach()
+        return Reach(
+            server=link.session.url,
+            feed=link.choice.name,
+            why=link.choice.why,
+            push=self._push is not None and self._push.listening,
+            connected_since=self._since,
+            sees_deletions=link.sees_deletions,
+            searches=link.session.searches,
+            certificate_ends=str(link.session.certificate.get("notAfter", "")),
+        )
+
+    def read(self, since: Cursor | None, known: Known, progress: Progress | None = None) -> Batch:
+        """What changed since `since`, or everything where that can't be told.
+
+        `known` gives the DN of every user known so far, by GUID; `progress` gets the number of
+        entries seen during a full read.
+        """
+        return self._guarded(lambda link: self._read(link, since, known, progress))
+
+    def compare(self, since: Cursor, known: Known) -> Batch:
+        """What differs from `known`, found by listing every GUID and DN in scope."""
+        return self._guarded(lambda link: self._compare(link, since, known))
+
+    def find(self, who: str, number_attributes: Iterable[str]) -> list[Finding]:
+        """The users that `who` (number, login, mail, DN or GUID) names, in scope or not."""
+        return self._guarded(lambda link: self._find(link, who, number_attributes))
+
+    def _guarded(self, do: Callable[[_Link], T]) -> T:
+        """Runs `do` on an open link, and drops the link where it fails."""
+        self.open()
+        assert self._link is not None
+        try:
+            return do(self._link)
+        except DirectoryError:
+            self._drop()
+            raise
+
+    def _question(self, link: _Link) -> str:
+        """A digest of what is asked: answers to another question are not comparable."""
+        flags = link.choice.dirsync.flags if link.choice.dirsync else -1
+        asked = [1, self._settings.filter, self._bases(link), sorted(self._watched), flags]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+    def _bases(self, link: _Link) -> tuple[str, ...]:
+        return self._settings.bases or (link.root.naming_context,)
+
+    def _read(
+        self, link: _Link, since: Cursor | None, known: Known, progress: Progress | None
+    ) -> Batch:
+        usn = feeds.read_gate(link.session)
+        stale = self._stale(link, since, usn)
+        if since is None or stale:
+            log.info(line("full_read", why=stale or "nothing is known yet"))
+            return self._read_all(link, usn, known, progress)
+        if usn == since.usn:
+            return Batch((), frozenset(), full=False, cursor=since, at=self._clock())
+        try:
+            named, cursor, compare = self._changes(link, since, usn)
+        except LdapError as error:
+            if not link.choice.dirsync:
+                raise
+            log.warning(line("cookie_refused", code=error.code, cause=error.message))
+            return self._read_all(link, usn, known, progress)
+        found, gone, container = self._look(link, {n.guid for n in named})
+        return Batch(
+            entries=tuple(found.values()),
+            asked=frozenset(n.guid for n in named),
+            full=False,
+            cursor=cursor,
+            at=self._clock(),
+            gone=gone,
+            compare=compare or container,
+        )
+
+    def _stale(self, link: _Link, since: Cursor | None, usn: int) -> str:
+        """Why a cursor can't be continued from, empty where it can."""
+        if since is None:
+            return ""
+        if since.invocation != link.root.invocation:
+            return "another domain controller's database, or a restored one (invocationId)"
+        if usn < since.usn:
+            return "the domain controller's USN went back"
+        if since.question != self._question(link):
+            return "the filter, the base, the attributes or the feed are others now"
+        return ""
+
+    def _changes(
+        self, link: _Link, since: Cursor, usn: int
+    ) -> tuple[list[feeds.Named], Cursor, str]:
+        """The objects named since the cursor, the next cursor, and why to compare."""
+        context, first = link.root.naming_context, since.usn + 1
+        cookie, named, by_usn = b"", [], []
+        if link.choice.dirsync:
+            named, cookie = link.choice.dirsync.changes(link.session, since.cookie)
+        if not link.choice.dirsync or not link.sees_deletions:
+            by_usn = feeds.usn_changes(
+                link.session, context, first, show_deleted=link.sees_deletions
+            )
+        compare = "" if link.sees_deletions else self._unexplained(link, first, usn, by_usn)
+        cursor = replace(since, server=link.session.url, usn=usn, cookie=cookie)
+        return named or by_usn, cursor, compare
+
+    def _unexplained(
+        self, link: _Link, first: int, last: int, seen: list[feeds.Named]
+    ) -> str:
+        """Why deletions may hide among the USNs `first` to `last`, empty where none can."""
+        missing = feeds.unexplained(first, last, seen)
+        for context in link.root.all_contexts:
+            if missing and context != link.root.naming_context:
+                seen += feeds.usn_changes(link.session, context, first, show_deleted=False)
+                missing = feeds.unexplained(first, last, seen)
+        return f"{missing} of {last - first + 1} writes are not visible" if missing else ""
+
+    def _read_all(
+        self, link: _Link, usn: int, known: Known, progress: Progress | None
+    ) -> Batch:
+        """Everything in scope; the cookie is fetched first, so that nothing falls between."""
+        cookie = link.choice.dirsync.start(link.session) if link.choice.dirsync else b""
+        found: dict[str, Entry] = {}
+        for row in self._scope(link, self._settings.filter, self._attributes):
+            entry = _entry(row)
+            found[entry.guid] = entry
+            if progress:
+                progress(len(found))
+        more, gone, _ = self._look(link, frozenset(known()) - frozenset(found))
+        found |= more  # moved about while the answer was made
+        cursor = Cursor(
+            link.session.url, link.root.invocation, usn, cookie, self._question(link)
+        )
+        entries = tuple(found.values())
+        return Batch(entries, frozenset(found), True, cursor, self._clock(), gone)  # noqa: FBT003
+
+    def _scope(self, link: _Link, text: str, attributes: Iterable[str]) -> Iterator[Row]:
+        """The rows below every base; a base that is not there is a fault, never an empty one."""
+        for base in self._bases(link):
+            try:
+                yield from link.session.search_all(base, text, tuple(attributes))
+            except LdapError as error:
+                if error.code != _NO_OBJECT:
+                    raise
+                raise DirectoryError(
+                    f"{link.session.url}: the base {base} is not there, or not to be seen",
+                    "correct directory.base, or let the account list what is in it",
+                ) from error
+
+    def _look(
+        self, link: _Link, guids: Iterable[str]
+    ) -> tuple[dict[str, Entry], dict[str, str], str]:
+        """Reads objects by GUID: those in scope, why the others are not, and why to compare."""
+        found: dict[str, Entry] = {}
+        gone: dict[str, str] = {}
+        container = ""
+        ordered = sorted(guids)
+        for at in range(0, len(ordered), _BY_GUID):
+            part = ordered[at : at + _BY_GUID]
+            these = any_of(guid_clause(guid) for guid in part)
+            rows = self._scope(link, f"(&{these}{self._settings.filter})", self._attributes)
+            found |= {entry.guid: entry for entry in map(_entry, rows)}
+            missing = [guid for guid in part if guid not in found]
+            if missing:
+                outside = self._outside(link, missing)
+                gone |= {guid: self._why(link, outside.get(guid)) for guid in missing}
+                container = container or self._hint(outside.values())
+        return found, gone, container
+
+    def _outside(self, link: _Link, guids: list[str]) -> dict[str, Row]:
+        wanted = ("objectGUID", "objectClass", "isDeleted", "userAccountControl", *self._tested)
+        these = any_of(guid_clause(guid) for guid in guids)
+        rows = link.session.search(
+            link.root.naming_context, SUBTREE, these, wanted, controls=[(SHOW_DELETED, True, None)]
+        )
+        return {_guid(row): row for row in rows}
+
+    def _why(self, link: _Link, row: Row | None) -> str:
+        """Why an object is out of scope, in words."""
+        if row is None:
+            return "deleted, or hidden from the account"
+        if row.text("isdeleted") == "TRUE":
+            return "deleted in AD"
+        if not any(_below(row.dn, base) for base in self._bases(link)):
+            return f"moved out of the base, to {row.dn}"
+        empty = [name for name in self._tested if not row.values.get(name.lower())]
+        if empty:
+            return f"no longer matches the filter: {', '.join(empty)} empty"
+        return "no longer matches the filter"
+
+    def _hint(self, rows: Iterable[Row]) -> str:
+        """Why objects that are no users make a comparison necessary, empty where they don't."""
+        for row in rows:
+            classes = set(row.values.get("objectclass", ()))
+            if classes & _CONTAINERS and row.text("isdeleted") != "TRUE":
+                return f"{row.dn} changed, and with it perhaps the DN of all below it"
+            if self._groups and b"group" in classes:
+                return f"the group {row.dn} changed"
+        return ""
+
+    def _compare(self, link: _Link, since: Cursor, known: Known) -> Batch:
+        if self._groups or self._stale(link, since, since.usn):
+            return self._read_all(link, feeds.read_gate(link.session), known, None)
+        rows = self._scope(link, self._settings.filter, ["objectGUID"])
+        listed = {_guid(row): row.dn for row in rows}
+        have = known()
+        odd = {guid for guid, dn in listed.items() if have.get(guid) != dn}
+        odd |= frozenset(have) - frozenset(listed)
+        found, gone, _ = self._look(link, odd)
+        return Batch(
+            tuple(found.values()), frozenset(odd), False, since, self._clock(), gone  # noqa: FBT003
+        )
+
+    def _find(self, link: _Link, who: str, number_attributes: Iterable[str]) -> list[Finding]:
+        names = {"sAMAccountName", "mail", "userPrincipalName", *number_attributes}
+        clauses = [f"({name}={escape(who)})" for name in sorted(names)]
+        if "=" in who:
+            clauses.append(f"(distinguishedName={escape(who)})")
+        try:
+            clauses.append(guid_clause(str(UUID(who))))
+        except ValueError:
+            pass  # not every name is a GUID
+        wanted = dict.fromkeys((*self._attributes, "objectClass"))
+        rows = list(
+            link.session.search(
+                link.root.naming_context, SUBTREE, any_of(iter(clauses)), tuple(wanted)
+            )
+        )
+        inside, gone, _ = self._look(link, {_guid(row) for row in rows})
+        return [
+            Finding(_entry(row), _guid(row) in inside, gone.get(_guid(row), "")) for row in rows
+        ]
+
+
+def _guid(row: Row) -> str:
+    octets = row.values.get("objectguid")
+    if not octets:
+        raise DirectoryError(
+            f"{row.dn} came without its objectGUID", "let the account read objectGUID"
+        )
+    return feeds.guid_text(octets[0])
+
+
+def _entry(row: Row) -> Entry:
+    """A row as text; several values are a set in AD, so they are put in order."""
+    texts = {
+        name.partition(";")[0]: tuple(sorted(v.decode("utf-8", "surrogateescape") for v in values))
+        for name, values in row.values.items()
+        if values and name != "objectguid"
+    }
+    return Entry(_guid(row), row.dn, texts)
+
+
+def _below(dn: str, base: str) -> bool:
+    """Whether a DN lies below a base, as far as its text tells."""
+    return dn.lower() == base.lower() or dn.lower().endswith("," + base.lower())
