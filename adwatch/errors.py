@@ -80,6 +80,12 @@ class KeyLostError(StoreError):
     """The secret key is gone while peers that were made with it still exist."""
 
 
+class HeldError(AdwatchError):
+    """The safety stop holds removals until a person has looked at them."""
+
+    exit_code = 6
+
+
 class RunningError(AdwatchError):
     """Another adwatch works on this state directory."""
 

@@ -271,8 +271,8 @@ class Plan:
     """What a turn will do, decided whole before anything is done.
 
     `put` and `drop` are candidates to remember and to forget, `serve` and `end` peers to write
-    and to remove, `hold` and `release` losses held and no longer held, `rejections` the reasons
-    of every user in `touched`.
+    and to remove, `hold` and `release` losses held and no longer held, `losses` the users whose
+    loss counts from now, `rejections` the reasons of every user in `touched`.
     """
 
     put: tuple[Candidate, ...] = ()
@@ -281,6 +281,7 @@ class Plan:
     end: frozenset[str] = frozenset()
     hold: tuple[Hold, ...] = ()
     release: frozenset[str] = frozenset()
+    losses: frozenset[str] = frozenset()
     touched: frozenset[str] = frozenset()
     rejections: tuple[Rejection, ...] = ()
     history: tuple[Change, ...] = ()

@@ -80,6 +80,7 @@ def make_plan(known: Known, batch: Batch, mapped: Mapping[str, Candidate], rules
         end=frozenset(known.served) - frozenset(serving.result),
         hold=tuple(serving.holds(batch.at)),
         release=frozenset(known.holds) - frozenset(serving.kept),
+        losses=frozenset(serving.fresh),
         touched=touched,
         rejections=rejections,
         history=tuple(serving.history(batch.at, rejections)),
@@ -110,6 +111,7 @@ class _Serving:
         self._refusals: dict[str, Mapping[str, str]] = {}
         self._denied: dict[str, str] = {}
         self.kept: set[str] = set()
+        self.fresh: set[str] = set()
         self.losses: dict[str, Loss] = {}
         self.result: dict[str, Served] = {}
 
@@ -199,6 +201,7 @@ class _Serving:
                 approved.add(guid)
             else:
                 waiting.add(guid)
+        self.fresh = new
         count = len(self._known.losses | new)
         left = self._known.total - len(frozenset(self._known.served) - frozenset(self.result))
         left += len(frozenset(self.result) - frozenset(self._known.served))

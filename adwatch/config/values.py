@@ -1,0 +1,384 @@
+"""One value of the configuration: the text a person wrote → what it means, or why not.
+
+Every refusal is a ValueError whose message follows the key, and none quotes a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    SecretStr,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+MASK: Final = "********"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST_S: Final = 366 * 86400.0
+_FLAGS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def quoted(value: str) -> str:
+    """`value` for a message: in quotes, on one line, not too long."""
+    text = value if len(value) <= 60 else value[:57] + "..."
+    return repr(text) if text.isprintable() else ascii(text)
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "is empty: give a value, or delete the line to have the default"
+    kinds = {dict: "a section", list: "a list", tuple: "a list"}
+    return f"must be text, but is {kinds.get(type(value), 'something else')}"
+
+
+def text(value: object) -> str:
+    """One scalar as it was written. Raises ValueError for anything else."""
+    if not isinstance(value, str):
+        raise ValueError(_kind(value))  # noqa: TRY004 - pydantic collects ValueErrors
+    return value
+
+
+def line(value: object) -> str:
+    """One line of text that is not empty."""
+    found = text(value)
+    if not found.strip():
+        raise ValueError("must not be empty")
+    if _CONTROL.search(found):
+        raise ValueError("must be one line without control characters")
+    return found
+
+
+def flag(value: object) -> bool:
+    """A yes or no, in any of YAML's spellings."""
+    if isinstance(value, bool):
+        return value
+    found = _FLAGS.get(text(value).lower())
+    if found is None:
+        raise ValueError(f"{quoted(text(value))} is not true or false")
+    return found
+
+
+def count(least: int, most: int) -> Callable[[object], int]:
+    """A whole number from `least` to `most`."""
+
+    def read(value: object) -> int:
+        written = str(value) if isinstance(value, int) else text(value)
+        if not re.fullmatch(r"[+-]?[0-9]+", written, re.ASCII):
+            raise ValueError(f"{quoted(written)} is not a whole number")
+        if len(written) > 18 or not least <= int(written) <= most:
+            raise ValueError(f"{quoted(written)} is not between {least} and {most}")
+        return int(written)
+
+    return read
+
+
+def one_of(*known: str) -> Callable[[object], str]:
+    """One of a few words."""
+
+    def read(value: object) -> str:
+        written = text(value)
+        if written not in known:
+            near = difflib.get_close_matches(written.lower(), known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{quoted(written)} is none of {', '.join(known)}{hint}")
+        return written
+
+    return read
+
+
+class Duration(float):
+    """A length of time in seconds that remembers how it was written."""
+
+    text: str
+
+    def __new__(cls, written: str) -> Self:
+        """Reads `500ms`, `1s`, `10m`, `1h` or `1d`. Raises ValueError for anything else."""
+        match = re.fullmatch(r"([0-9]{1,12})(ms|s|m|h|d)", written, re.ASCII)
+        if match is None:
+            unit = " has no unit" if written.isdecimal() else " is not a duration"
+            raise ValueError(f"{quoted(written)}{unit} (write 500ms, 1s, 10m or 1h)")
+        seconds = int(match[1]) * _UNITS[match[2]]
+        if seconds > _LONGEST_S:
+            raise ValueError(f"{quoted(written)} is longer than a year")
+        self = super().__new__(cls, seconds)
+        self.text = written
+        return self
+
+    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]  # copies go through the text
+        return (self.text,)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def duration(value: object) -> Duration:
+    """A length of time; none at all is one too."""
+    return value if isinstance(value, Duration) else Duration(text(value))
+
+
+def positive_duration(value: object) -> Duration:
+    """A length of time that is more than none."""
+    found = duration(value)
+    if not found:
+        raise ValueError(f"{quoted(found.text)} is no time at all: it must be more than zero")
+    return found
+
+
+class Mode(int):
+    """The permissions of a file; printed in octal as they are written."""
+
+    def __str__(self) -> str:
+        return f"{int(self):04o}"
+
+
+def mode(value: object) -> Mode:
+    """Permissions written in octal, such as `"0640"`."""
+    if isinstance(value, Mode):
+        return value
+    if not re.fullmatch(r"0?[0-7]{3}", text(value), re.ASCII):
+        raise ValueError(f'{quoted(text(value))} is not a file mode (write "0640")')
+    return Mode(text(value), 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who a file belongs to; None leaves that half alone."""
+
+    user: str | None
+    group: str | None
+
+    def __str__(self) -> str:
+        return (self.user or "") + (f":{self.group}" if self.group else "")
+
+
+def owner(value: object) -> Owner:
+    """`user:group`, `user` or `:group`; names or numbers. Whether they exist is asked later."""
+    if isinstance(value, Owner):
+        return value
+    name = r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*\$?"
+    match = re.fullmatch(rf"({name})?(?::({name}))?", line(value), re.ASCII)
+    if match is None:
+        raise ValueError(f"{quoted(text(value))} is not user:group, user or :group")
+    return Owner(match[1], match[2])
+
+
+def given_path(value: object) -> Path:
+    """A path as it was written; `Config.resolve` finds the file."""
+    if isinstance(value, Path):
+        return value
+    written = line(value)
+    if written.startswith("~"):
+        raise ValueError(f"{quoted(written)}: '~' is not expanded; write the whole path")
+    return Path(written)
+
+
+def placed_path(value: object, info: ValidationInfo) -> Path:
+    """A path; a relative one is put beside the configuration (`beside` in the context)."""
+    path = given_path(value)
+    return info.context["beside"] / path if info.context else path
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host or IP address (IPv6 without brackets) and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def address(value: object) -> Address:
+    """`host:port`, or `[IPv6]:port`."""
+    if isinstance(value, Address):
+        return value
+    written = line(value)
+    host, _, port = written.rpartition(":")
+    if not _is_port(port) or not _is_host(host):
+        raise ValueError(f"{quoted(written)} is not host:port (such as 127.0.0.1:8389)")
+    return Address(host.strip("[]"), int(port))
+
+
+def _is_port(port: str) -> bool:
+    return bool(re.fullmatch(r"[0-9]{1,5}", port, re.ASCII)) and 1 <= int(port) <= 65535
+
+
+def _is_host(host: str) -> bool:
+    if not host.startswith("["):
+        return bool(re.fullmatch(r"(?!-)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?", host, re.ASCII))
+    try:
+        return host.endswith("]") and bool(ipaddress.IPv6Address(host[1:-1]))
+    except ValueError:
+        return False
+
+
+def host(value: object) -> str:
+    """A host name or an IP address without a port."""
+    written = line(value)
+    if not _is_host(written) and not _is_host(f"[{written}]"):
+        raise ValueError(f"{quoted(written)} is not a host name or an IP address")
+    return written
+
+
+def domain(value: object) -> str:
+    """The DNS name of a domain."""
+    written = line(value)
+    if not _is_host(written) or len(written) > 253:
+        raise ValueError(f"{quoted(written)} is not a DNS name (such as example.test)")
+    return written.rstrip(".")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One domain controller: `scheme` is ldap or ldaps, `port` is never missing."""
+
+    scheme: str
+    host: str
+    port: int
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+
+def server(value: object) -> Server:
+    """`ldaps://host` or `ldap://host`, a port perhaps, and nothing else."""
+    if isinstance(value, Server):
+        return value
+    written = line(value)
+    match = re.fullmatch(r"(ldaps?)://(\[[^\]]*\]|[^:/?#@\[\]]*)(?::([^/?#@]*))?/?", written, re.I)
+    if match is None:
+        raise ValueError(_why_no_server(written))
+    scheme, name, port = match[1].lower(), match[2], match[3]
+    if not _is_host(name):
+        raise ValueError(f"{quoted(written)} has no host name that can be (write ldaps://HOST)")
+    if port is not None and not _is_port(port):
+        raise ValueError(f"{quoted(written)} has a port that is not between 1 and 65535")
+    number = int(port or (636 if scheme == "ldaps" else 389))
+    if number in {3268, 3269}:
+        raise ValueError(
+            f"port {number} is the Global Catalog, which lacks most attributes of a user;"
+            f" use {scheme}://{name}"
+        )
+    return Server(scheme, name.strip("[]"), number, written.rstrip("/"))
+
+
+def _why_no_server(written: str) -> str:
+    if "@" in written:
+        return "must not hold a user name or a password (write ldaps://HOST; see user)"
+    if re.match(r"ldaps?://", written, re.I):
+        return f"{quoted(written)} has more than a host and a port (write ldaps://HOST; see base)"
+    if _is_host(written):
+        return f"{quoted(written)} is not an LDAP URL (write ldaps://{written})"
+    return f"{quoted(written)} is not an LDAP URL (write ldaps://HOST)"
+
+
+def name_of_dn(value: object) -> str:
+    """A distinguished name: not parsed, but it must look like one."""
+    written = line(value).strip()
+    if not re.match(r"[A-Za-z][A-Za-z0-9.-]*\s*=\s*\S", written, re.ASCII):
+        raise ValueError(
+            f"{quoted(written)} is not a distinguished name (such as OU=Staff,DC=example,DC=test)"
+        )
+    return written
+
+
+def attribute(value: object) -> str:
+    """The name of an LDAP attribute."""
+    written = text(value)
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", written, re.ASCII):
+        raise ValueError(f"{quoted(written)} is not the name of an LDAP attribute")
+    return written
+
+
+def section_name(value: object) -> str:
+    """The name of a section of Asterisk's configuration."""
+    written = text(value)
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", written, re.ASCII):
+        raise ValueError(f"{quoted(written)} is not the name of a template (A-Z a-z 0-9 _ -)")
+    return written
+
+
+def output_name(value: object) -> str:
+    """What an output is called on the command line."""
+    written = text(value)
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", written, re.ASCII):
+        raise ValueError(f"{quoted(written)} cannot be an output's name (A-Z a-z 0-9 . _ -)")
+    return written
+
+
+def ldap_filter(value: object) -> str:
+    """An LDAP filter, spaces around it left out."""
+    from adwatch.core.ldapfilter import filter_fault  # noqa: PLC0415 - text reads faster without
+
+    written = text(value).strip()
+    if fault := filter_fault(written):
+        raise ValueError(fault)
+    return written
+
+
+def secret(value: object) -> SecretStr:
+    """A secret: one line, never empty (an LDAP bind without password succeeds as nobody)."""
+    if isinstance(value, SecretStr):
+        return value
+    written = text(value)
+    if not written:
+        raise ValueError("must not be empty")
+    if _CONTROL.search(written):
+        raise ValueError("must be one line without control characters")
+    return SecretStr(written)
+
+
+class AlertUrl(SecretStr):
+    """An Apprise URL, of which only the scheme may be seen."""
+
+    def _display(self) -> str:
+        return self.get_secret_value().split("://", 1)[0] + "://" + MASK
+
+
+def alert_url(value: object) -> AlertUrl:
+    """An Apprise URL. What Apprise thinks of it is asked by `adwatch check`."""
+    if isinstance(value, AlertUrl):
+        return value
+    written = line(value)
+    if not re.match(r"[A-Za-z][A-Za-z0-9]*://\S", written, re.ASCII):
+        raise ValueError("is not an Apprise URL (such as mailtos://USER:PASSWORD@example.test)")
+    return AlertUrl(written)
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def network(value: object) -> Network:
+    """An IP network such as 10.0.0.0/8, or one address."""
+    if isinstance(value, Network):
+        return value
+    written = line(value)
+    try:
+        found = ipaddress.ip_network(written, strict=False)
+    except ValueError:
+        raise ValueError(f"{quoted(written)} is not a network (such as 10.0.0.0/8)") from None
+    if "/" in written and str(ipaddress.ip_address(written.split("/")[0])) != str(
+        found.network_address
+    ):
+        raise ValueError(f"{quoted(written)} has bits beyond its mask (write {found})")
+    return found

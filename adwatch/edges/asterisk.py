@@ -1,0 +1,208 @@
+"""Asterisk: the files that it includes, replaced whole or not at all, and its reload.
+
+Neither the exit status nor the text of `asterisk -rx` proves much (16.28 and 22.10 exit 0 for
+a command that they don't know), so known refusals are looked for in the text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Final
+
+from adwatch.errors import AsteriskError, OutputError
+
+_RELOAD_S: Final = 120.0  # 20,000 PJSIP endpoints took 14 s
+_REFUSALS: Final = re.compile(
+    r"(?i)no such command|no such module|unable to connect|unable to access|permission denied"
+    r"|usage:|module .* not loaded"
+)
+_SECTION: Final = re.compile(r"(?m)^\[([^\]\r\n]+)\]")
+
+
+def differs(path: Path, text: str) -> bool:
+    """Whether a file holds anything else than `text`, or is not there."""
+    try:
+        return path.read_bytes() != text.encode()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def replace(path: Path, text: str, mode: int, owner: str | None) -> None:
+    """Puts `text` in place of a file in one step that a crash can't tear.
+
+    The new file is written and synced beside the old one under a name that begins with a dot
+    and ends in `~`, which no include pattern matches, and then renamed. `owner` is
+    `user:group`; None keeps what the old file had.
+    """
+    temporary = path.with_name(f".{path.name}.adwatch~")
+    try:
+        wanted = _ids(owner) if owner else _kept(path)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                _own(file.fileno(), wanted)
+                os.fchmod(file.fileno(), mode)
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)  # on a full disk it would take the last block
+            raise
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def sweep(path: Path) -> None:
+    """Removes what a crash in the middle of `replace` left behind."""
+    with contextlib.suppress(OSError):  # the next replace will say what is wrong
+        path.with_name(f".{path.name}.adwatch~").unlink(missing_ok=True)
+
+
+def read(path: Path) -> str:
+    """A file's text, empty where there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def numbers_in(text: str) -> frozenset[str]:
+    """The names of the sections in an output's text, in lower case."""
+    return frozenset(name.lower() for name in _SECTION.findall(text))
+
+
+def _ids(owner: str) -> tuple[int, int]:
+    user, _, group = owner.partition(":")
+    try:
+        uid = pwd.getpwnam(user).pw_uid if user else -1
+        gid = grp.getgrnam(group).gr_gid if group else -1
+    except KeyError as error:
+        raise OutputError(
+            f"owner {owner!r}: {error.args[0]}", "correct outputs.owner or make the account"
+        ) from error
+    return uid, gid
+
+
+def _kept(path: Path) -> tuple[int, int] | None:
+    try:
+        old = path.stat()
+    except FileNotFoundError:
+        return None
+    return old.st_uid, old.st_gid
+
+
+def _own(descriptor: int, wanted: tuple[int, int] | None) -> None:
+    now = os.fstat(descriptor)
+    if wanted is None or wanted == (now.st_uid, now.st_gid):
+        return
+    uid, gid = wanted
+    if os.geteuid() != 0:
+        uid = -1  # only root gives files away; the group is what lets Asterisk read
+    os.fchown(descriptor, uid, gid)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    hint = "make the directory and let adwatch's user write in it"
+    return OutputError(f"the output {path} can't be written: {error.strerror}", hint)
+
+
+class Reload:
+    """One CLI command on its way, as a child that is looked after and never waited for.
+
+    `outputs` are the names of the outputs whose debt it pays.
+    """
+
+    def __init__(self, command: Sequence[str], cli: str, outputs: frozenset[str]) -> None:
+        self.cli = cli
+        self.outputs = outputs
+        self._deadline = time.monotonic() + _RELOAD_S
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `done`
+        try:
+            self._child = subprocess.Popen(  # noqa: S603 - the administrator's own command
+                [*command, cli],
+                stdin=subprocess.DEVNULL,
+                stdout=self._said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._said.close()
+            raise AsteriskError(
+                f"{command[0]} can't be run: {error.strerror}", "correct asterisk.command"
+            ) from error
+
+    def done(self) -> bool:
+        """Whether it has ended well. Raises AsteriskError where it ended badly or hangs."""
+        status = self._child.poll()
+        if status is None and time.monotonic() < self._deadline:
+            return False
+        if status is None:
+            self.kill()
+            raise AsteriskError(f"{self.cli!r} did not end within {_RELOAD_S:g} s")
+        text = self._text()
+        if status != 0 or _REFUSALS.search(text):
+            said = " ".join(text.split())[:200] or f"exit status {status}"
+            raise AsteriskError(
+                f"{self.cli!r} failed: {said}", "is Asterisk up, and the module loaded?"
+            )
+        return True
+
+    def _text(self) -> str:
+        with self._said as said:
+            said.seek(0)
+            return said.read(1 << 16).decode("utf-8", "replace")
+
+    def wait_ended(self) -> None:
+        """Waits until `done` has an answer, for callers that do nothing else."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(max(0.0, self._deadline - time.monotonic()))
+
+    def kill(self) -> None:
+        """Ends the child if it still runs."""
+        if self._child.poll() is None:
+            self._child.kill()
+            self._child.wait()
+        self._said.close()
+
+
+def reachable(command: Sequence[str]) -> None:
+    """Raises AsteriskError where Asterisk does not say its version."""
+    question = Reload(command, "core show version", frozenset())
+    question.wait_ended()
+    question.done()
+
+
+def writable(path: Path) -> None:
+    """Raises OutputError where `path` could not be replaced; leaves nothing behind."""
+    temporary = path.with_name(f".{path.name}.adwatch~")
+    try:
+        with temporary.open("wb") as file:
+            os.fsync(file.fileno())
+        temporary.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+

@@ -1,0 +1,424 @@
+"""What adwatch remembers: one SQLite file, one writer, one transaction a turn.
+
+The rollback journal is used rather than WAL: the store is small, and the SQLite versions in
+use today can corrupt a WAL (fixed in 3.51.3). SQL stays within what PostgreSQL takes too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from adwatch.core.model import (
+    PEER_FIELDS,
+    Batch,
+    Candidate,
+    Change,
+    Cursor,
+    Hold,
+    Known,
+    Peer,
+    Plan,
+    Rejection,
+    Served,
+)
+from adwatch.errors import StoreError
+
+NAME: Final = "adwatch.db"
+_BUSY_S: Final = 10.0
+_PART: Final = 500
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+    CREATE TABLE candidates (guid TEXT PRIMARY KEY, dn TEXT NOT NULL, login TEXT NOT NULL,
+        created TEXT NOT NULL, claim TEXT NOT NULL, peer TEXT, reason TEXT NOT NULL,
+        fault INTEGER NOT NULL);
+    CREATE INDEX candidates_claim ON candidates (claim);
+    CREATE TABLE served (guid TEXT PRIMARY KEY, claim TEXT NOT NULL UNIQUE, peer TEXT NOT NULL,
+        refused TEXT NOT NULL);
+    CREATE TABLE holds (guid TEXT PRIMARY KEY, number TEXT NOT NULL, login TEXT NOT NULL,
+        reason TEXT NOT NULL, print TEXT NOT NULL, since REAL NOT NULL, verdict TEXT NOT NULL);
+    CREATE TABLE losses (guid TEXT PRIMARY KEY, at REAL NOT NULL);
+    CREATE TABLE rejections (guid TEXT NOT NULL, output TEXT NOT NULL, dn TEXT NOT NULL,
+        login TEXT NOT NULL, number TEXT NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (guid, output));
+    CREATE TABLE history (id INTEGER PRIMARY KEY, at REAL NOT NULL, what TEXT NOT NULL,
+        guid TEXT NOT NULL, number TEXT NOT NULL, login TEXT NOT NULL,
+        fields TEXT NOT NULL, reason TEXT NOT NULL);
+    CREATE INDEX history_guid ON history (guid);
+    CREATE TABLE debts (kind TEXT NOT NULL, subject TEXT NOT NULL, since REAL NOT NULL,
+        reason TEXT NOT NULL, PRIMARY KEY (kind, subject));
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """Something that must still happen: `kind` is publish, reload or compare."""
+
+    kind: str
+    subject: str
+    since: float
+    reason: str = ""
+
+
+class Store:
+    """The rows. `open()` for the one writer, `open(write=False)` for anybody who only looks.
+
+    Every method raises StoreError where SQLite refuses.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self.path = state / NAME
+        self._db: sqlite3.Connection | None = None
+
+    def open(self, *, write: bool = True) -> None:
+        """Opens the file; the writer makes it, and brings an older one up to date."""
+        with self._translated():
+            made = write and not self.path.exists()
+            mode = "rwc" if write else "ro"
+            uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+            self._db = sqlite3.connect(
+                uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+            )
+            if made:
+                self.path.chmod(0o600)
+                _give_to_owner_of(self.path.parent, self.path)
+            if write:
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._migrate()
+
+    def open_copy(self) -> None:
+        """Opens a copy in memory, to try on it what the file must not see."""
+        with self._translated():
+            self._db = sqlite3.connect(":memory:", isolation_level=None)
+            if self.exists():
+                uri = f"{self.path.absolute().as_uri()}?mode=ro"
+                with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_S)) as source:
+                    source.backup(self._db)
+            self._migrate()
+
+    def exists(self) -> bool:
+        """Whether there is a file at all; an empty one counts as none."""
+        return self.path.exists() and self.path.stat().st_size > 0
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _migrate(self) -> None:
+        (version,) = self._rows("PRAGMA user_version")[0]
+        if version > len(MIGRATIONS):
+            raise StoreError(
+                f"{self.path} was written by a newer adwatch (schema {version})",
+                "install that version again, or move the file away and sync",
+            )
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            with self._transaction():
+                for statement in script.split(";"):
+                    self._run(statement)
+                self._run(f"PRAGMA user_version = {number}")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            hint = "look at the directory's owner, its free space and its mode"
+            raise StoreError(f"the store {self.path} can't be used: {error}", hint) from error
+        except sqlite3.DatabaseError as error:
+            hint = "move it away and run adwatch sync: the key keeps every secret"
+            raise StoreError(f"the store {self.path} is damaged: {error}", hint) from error
+        except OSError as error:
+            raise StoreError(
+                f"{self.path}: {error.strerror}", "see who owns the state directory"
+            ) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._run("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            assert self._db is not None
+            if self._db.in_transaction:
+                self._db.rollback()
+            raise
+        self._run("COMMIT")
+
+    def _run(self, sql: str, values: Sequence[Any] = ()) -> None:
+        assert self._db is not None, "open() first"
+        with self._translated():
+            self._db.execute(sql, values)
+
+    def _many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        assert self._db is not None, "open() first"
+        with self._translated():
+            self._db.executemany(sql, rows)
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        assert self._db is not None, "open() first"
+        with self._translated():
+            return self._db.execute(sql, values).fetchall()
+
+    def _where(self, table: str, column: str, values: Iterable[str] | None) -> Iterator[Any]:
+        """Rows whose column is among the values; None means every row."""
+        if values is None:
+            yield from self._rows(f"SELECT * FROM {table}")  # noqa: S608 - our own names
+            return
+        ordered = sorted(values)
+        for at in range(0, len(ordered), _PART):
+            part = ordered[at : at + _PART]
+            marks = ",".join("?" * len(part))
+            yield from self._rows(f"SELECT * FROM {table} WHERE {column} IN ({marks})", part)  # noqa: S608
+
+    def meta(self, key: str) -> str:
+        """A remembered value, empty where there is none."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return rows[0][0] if rows else ""
+
+    def remember(self, key: str, value: str) -> None:
+        """Keeps a value under a key."""
+        self._run(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (key, value),
+        )
+
+    def cursor(self) -> Cursor | None:
+        """Up to where the directory is known, None before the first full read."""
+        text = self.meta("cursor")
+        if not text:
+            return None
+        said = json.loads(text)
+        return Cursor(**{**said, "cookie": bytes.fromhex(said["cookie"])})
+
+    def known_dns(self) -> dict[str, str]:
+        """The DN of every user in scope, by GUID."""
+        return dict(self._rows("SELECT guid, dn FROM candidates"))
+
+    def known(self, guids: frozenset[str] | None, claims: Iterable[str], since: float) -> Known:
+        """Everything about the users named, and whoever has or wants one of their numbers.
+
+        `guids` None means everybody; `claims` are numbers (as `Peer.key`) asked for now;
+        losses count from `since` on.
+        """
+        if guids is not None:
+            guids = self._neighbours(guids, frozenset(claims))
+        candidates = {c.guid: c for c in map(_candidate, self._where("candidates", "guid", guids))}
+        served = {r[0]: _served(r) for r in self._where("served", "guid", guids)}
+        rejections: dict[str, tuple[Rejection, ...]] = {}
+        for row in self._where("rejections", "guid", guids):
+            rejections[row[0]] = (*rejections.get(row[0], ()), _rejection(row))
+        holds = {row[0]: Hold(*row) for row in self._where("holds", "guid", guids)}
+        lost, gone = self._losses(since)
+        total = self.count()
+        return Known(candidates, served, holds, rejections, lost, total, total + len(gone))
+
+    def _neighbours(self, guids: frozenset[str], claims: frozenset[str]) -> frozenset[str]:
+        """The users named, and all that are tied to them by a number, however indirectly."""
+        reached: set[str] = set()
+        fresh, wanted = set(guids), set(claims)
+        while fresh or wanted:
+            reached |= fresh
+            numbers = set(wanted)
+            for table in ("candidates", "served"):
+                at = 4 if table == "candidates" else 1
+                numbers |= {row[at] for row in self._where(table, "guid", fresh) if row[at]}
+            found: set[str] = set()
+            for table in ("candidates", "served"):
+                found |= {row[0] for row in self._where(table, "claim", numbers)}
+            fresh, wanted = found - reached, set()
+        return frozenset(reached)
+
+    def _losses(self, since: float) -> tuple[frozenset[str], frozenset[str]]:
+        """The users lost since then, those held included, and those of them really gone."""
+        rows = self._rows(
+            "SELECT l.guid, s.guid, h.guid FROM losses l LEFT JOIN served s ON s.guid = l.guid"
+            " LEFT JOIN holds h ON h.guid = l.guid WHERE l.at >= ?",
+            (since,),
+        )
+        gone = frozenset(guid for guid, served, _ in rows if served is None)
+        held = frozenset(guid for guid, _, hold in rows if hold is not None)
+        return gone | held, gone
+
+    def apply(self, plan: Plan, batch: Batch, outputs: Iterable[str], forget: float) -> None:
+        """Commits a turn: rows, cursor, history and what is owed for it, or nothing of it.
+
+        Losses before `forget` no longer count and are dropped.
+        """
+        with self._transaction():
+            self._delete("candidates", plan.drop)
+            self._put_candidates(plan.put)
+            self._delete("served", plan.end | {s.peer.guid for s in plan.serve})
+            self._many("INSERT INTO served VALUES (?, ?, ?, ?)", map(_served_row, plan.serve))
+            self._delete("holds", plan.release | {hold.guid for hold in plan.hold})
+            self._many(
+                "INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (tuple(asdict(hold).values()) for hold in plan.hold),
+            )
+            self._run("DELETE FROM losses WHERE at < ?", (forget,))
+            self._delete("losses", plan.losses)
+            self._many("INSERT INTO losses VALUES (?, ?)", ((g, batch.at) for g in plan.losses))
+            self._delete("rejections", plan.touched)
+            self._many("INSERT INTO rejections VALUES (?, ?, ?, ?, ?, ?)", _rejection_rows(plan))
+            self._record(plan.history)
+            if plan.changes_peers:
+                for output in outputs:
+                    self._owe(Debt("publish", output, batch.at))
+            if batch.compare:
+                self._owe(Debt("compare", "", batch.at, batch.compare))
+            cursor = {**asdict(batch.cursor), "cookie": batch.cursor.cookie.hex()}
+            self.remember("cursor", json.dumps(cursor))
+
+    def advance(self, cursor: Cursor) -> None:
+        """Remembers a cursor alone, where nothing that it passed concerns anybody."""
+        self.remember("cursor", json.dumps({**asdict(cursor), "cookie": cursor.cookie.hex()}))
+
+    def _delete(self, table: str, guids: Iterable[str]) -> None:
+        self._many(f"DELETE FROM {table} WHERE guid = ?", ((guid,) for guid in guids))  # noqa: S608
+
+    def _put_candidates(self, candidates: Iterable[Candidate]) -> None:
+        rows = (
+            (c.guid, c.dn, c.login, c.created, c.key, _peer_text(c.peer), c.reason, int(c.fault))
+            for c in candidates
+        )
+        self._many(
+            "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guid) DO UPDATE"
+            " SET dn = excluded.dn, login = excluded.login, created = excluded.created,"
+            " claim = excluded.claim, peer = excluded.peer, reason = excluded.reason,"
+            " fault = excluded.fault",
+            rows,
+        )
+
+    def _record(self, changes: Iterable[Change]) -> None:
+        self._many(
+            "INSERT INTO history (at, what, guid, number, login, fields, reason)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (c.at, c.what, c.guid, c.number, c.login, json.dumps(c.values), c.reason)
+                for c in changes
+            ),
+        )
+
+    def judge(self, guids: Iterable[str], verdict: str, at: float) -> None:
+        """Writes a person's verdict, `approved` or `dismissed`, on what is held."""
+        with self._transaction():
+            for hold in self.holds():
+                if hold.guid in guids:
+                    self._run(
+                        "UPDATE holds SET verdict = ? WHERE guid = ?", (verdict, hold.guid)
+                    )
+                    self._run("DELETE FROM losses WHERE guid = ?", (hold.guid,))
+                    self._record(
+                        [Change(at, verdict, hold.guid, hold.number, hold.login, (), hold.reason)]
+                    )
+
+    def count(self) -> int:
+        """How many peers are served."""
+        return int(self._rows("SELECT COUNT(*) FROM served")[0][0])
+
+    def served(self) -> list[Served]:
+        """Every peer served."""
+        return [_served(row) for row in self._where("served", "guid", None)]
+
+    def rejections(self) -> list[Rejection]:
+        """Every user without a peer, or without one in some output, and why."""
+        return [_rejection(row) for row in self._where("rejections", "guid", None)]
+
+    def holds(self) -> list[Hold]:
+        """What the safety stop holds, judged or not, by number."""
+        rows = self._rows("SELECT * FROM holds ORDER BY number, guid")
+        return [Hold(*row) for row in rows]
+
+    def pending(self) -> list[Hold]:
+        """What the safety stop holds and nobody has judged yet."""
+        return [hold for hold in self.holds() if not hold.verdict]
+
+    def history(self, guids: Iterable[str] | None, text: str, limit: int) -> list[Change]:
+        """The latest changes, oldest first: all, or those of users, or of a number or login."""
+        where, values = "", list[Any]()
+        if guids is not None:
+            named = sorted(guids)
+            marks = ",".join("?" * len(named)) or "NULL"
+            where = f"WHERE guid IN ({marks}) OR number = ? OR lower(login) = lower(?)"
+            values = [*named, text, text]
+        rows = self._rows(
+            "SELECT at, what, guid, number, login, fields, reason FROM history"  # noqa: S608
+            f" {where} ORDER BY id DESC LIMIT ?",
+            (*values, limit),
+        )
+        return [
+            Change(*row[:5], tuple((f, o, n) for f, o, n in json.loads(row[5])), row[6])
+            for row in reversed(rows)
+        ]
+
+    def owe(self, debt: Debt) -> None:
+        """Writes a debt down; an older one of the same kind and subject stands."""
+        self._owe(debt)
+
+    def _owe(self, debt: Debt) -> None:
+        self._run(
+            "INSERT INTO debts VALUES (?, ?, ?, ?) ON CONFLICT (kind, subject) DO NOTHING",
+            (debt.kind, debt.subject, debt.since, debt.reason),
+        )
+
+    def settle(self, kind: str, subject: str) -> None:
+        """Strikes a debt off: it has been paid."""
+        self._run("DELETE FROM debts WHERE kind = ? AND subject = ?", (kind, subject))
+
+    def owed(self, kind: str) -> dict[str, Debt]:
+        """The debts of a kind by subject."""
+        rows = self._rows("SELECT * FROM debts WHERE kind = ? ORDER BY subject", (kind,))
+        return {row[1]: Debt(*row) for row in rows}
+
+
+def _peer_text(peer: Peer | None) -> str | None:
+    """A peer as JSON: its fields' values in their order, ASCII so that anything can be kept."""
+    return json.dumps([getattr(peer, name) for name in PEER_FIELDS]) if peer else None
+
+
+def _peer(text: str) -> Peer:
+    fields: Mapping[str, Any] = dict(zip(PEER_FIELDS, json.loads(text), strict=True))
+    return Peer(**{**fields, "extra": tuple((n, v) for n, v in fields["extra"])})
+
+
+def _candidate(row: Any) -> Candidate:
+    guid, dn, login, created, _, peer, reason, fault = row
+    return Candidate(guid, dn, login, created, _peer(peer) if peer else None, reason, bool(fault))
+
+
+def _served(row: Any) -> Served:
+    return Served(_peer(row[2]), json.loads(row[3]))
+
+
+def _served_row(served: Served) -> tuple[str, str, str | None, str]:
+    peer = served.peer
+    return peer.guid, peer.key, _peer_text(peer), json.dumps(dict(served.refused))
+
+
+def _rejection(row: Any) -> Rejection:
+    guid, output, dn, login, number, reason = row
+    return Rejection(guid, dn, login, number, reason, output)
+
+
+def _rejection_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
+    for r in plan.rejections:
+        yield r.guid, r.output, r.dn, r.login, r.number, r.reason
+
+
+def _give_to_owner_of(directory: Path, path: Path) -> None:
+    """Lets root's commands and the service's user share the state: files get its owner."""
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
