@@ -64,6 +64,12 @@ class CredentialsError(DirectoryError):
     exit_code = 5
 
 
+class PasswordError(DirectoryError):
+    """The bind password can't be read from where the configuration says."""
+
+    exit_code = 3
+
+
 class OutputError(AdwatchError):
     """An output file could not be written."""
 

@@ -30,21 +30,36 @@ log = logging.getLogger(__name__)
 
 
 class Directory(Protocol):
-    """What the service needs of a directory; `adwatch.edges.directory` says what each promises."""
+    """What the service needs of a directory; `ActiveDirectory` says what each promises."""
 
-    def open(self) -> None: ...
-    def close(self) -> None: ...
-    def abort(self) -> None: ...
-    def listen(self, wake: Callable[[], None]) -> None: ...
-    def reach(self) -> Reach: ...
+    def open(self) -> None:
+        """Connects, where that was not done."""
+
+    def close(self) -> None:
+        """Ends all connections."""
+
+    def abort(self) -> None:
+        """Makes whatever waits fail at once; safe from any thread."""
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Calls `wake`, from another thread, at signs of a change."""
+
+    def reach(self) -> Reach:
+        """Which server is in use and how."""
+
     def read(
         self,
         since: Cursor | None,
         known: Callable[[], Mapping[str, str]],
         progress: Callable[[int], None] | None = None,
-    ) -> Batch: ...
-    def compare(self, since: Cursor, known: Callable[[], Mapping[str, str]]) -> Batch: ...
-    def find(self, who: str, number_attributes: frozenset[str]) -> list[Finding]: ...
+    ) -> Batch:
+        """What changed since `since`, or everything."""
+
+    def compare(self, since: Cursor, known: Callable[[], Mapping[str, str]]) -> Batch:
+        """What differs from `known`."""
+
+    def find(self, who: str, number_attributes: frozenset[str]) -> list[Finding]:
+        """The users that `who` names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +103,7 @@ class Turn:
 class Service:
     """Turns, and what people ask for between them. `dry` writes nothing at all."""
 
-    def __init__(  # noqa: PLR0913 - the edges, each by its name
+    def __init__(
         self,
         config: Config,
         directory: Directory,
@@ -120,8 +135,6 @@ class Service:
         """Opens the store and the key. A first start is one with neither store nor output."""
         if self.dry:
             self.store.open_copy()
-        else:
-            self._make_state()
         used = self.store.exists() or any(asterisk.read(o.path).strip() for o in self.outputs)
         if not self.config.secrets.attribute:
             self.key.open(fresh=not used, write=not self.dry)
@@ -133,7 +146,8 @@ class Service:
             for output in self.outputs:  # an output may have been lost, changed or added
                 self.store.owe(Debt("publish", output.name, self.clock()))
 
-    def _make_state(self) -> None:
+    def prepare(self) -> None:
+        """Makes the state directory where it is missing."""
         state = self.config.state
         try:
             state.mkdir(mode=0o751, parents=True, exist_ok=True)
@@ -315,9 +329,7 @@ class Service:
             self.store.apply(plan, batch, names, at - self.config.safety.window)
             turn.changes = plan.history
         self.publish(turn)
-        judged = [
-            Change(at, verdict, h.guid, h.number, h.login, (), h.reason) for h in pending
-        ]
+        judged = [Change(at, verdict, h.guid, h.number, h.login, (), h.reason) for h in pending]
         for change in judged:
             log.info(describe(change))
         return judged, turn
@@ -325,6 +337,15 @@ class Service:
     def secret(self, peer: Peer) -> str:
         """A peer's SIP secret."""
         return secret_of(self.config, self.key, peer)
+
+    def peer(self, who: str) -> Peer:
+        """The peer served that `who` (number, login, mail, DN or GUID) names."""
+        asked = who.lower()
+        for served in self.store.served():
+            peer = served.peer
+            if asked in {peer.key, *map(str.lower, (peer.login, peer.email, peer.dn, peer.guid))}:
+                return peer
+        raise AdwatchError(f"no peer is served for {who!r}", f"see adwatch explain {who}")
 
     def rotate(self, peer: Peer) -> Turn:
         """Gives a peer another secret and publishes it."""

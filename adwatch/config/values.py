@@ -9,24 +9,12 @@ import difflib
 import ipaddress
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
-from urllib.parse import urlsplit
+from typing import Final, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    PlainValidator,
-    SecretStr,
-    ValidationInfo,
-    WithJsonSchema,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic import SecretStr, ValidationInfo
 
 MASK: Final = "********"
 
@@ -36,23 +24,48 @@ _LONGEST_S: Final = 366 * 86400.0
 _FLAGS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
+class Wrong(ValueError):  # noqa: N818 - it may carry several faults
+    """Faults below a section: each its path there, what is wrong, and what it rests on.
+
+    `rests_on` are paths from the section whose own faults make this one moot; `on_key` points
+    at the key in place of the value.
+    """
+
+    def __init__(self, *faults: Wrongness) -> None:
+        super().__init__("; ".join(fault.message for fault in faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True, slots=True)
+class Wrongness:
+    """One fault below a section."""
+
+    path: tuple[str | int, ...]
+    message: str
+    rests_on: tuple[tuple[str | int, ...], ...] = ()
+    on_key: bool = False
+
+
 def quoted(value: str) -> str:
     """`value` for a message: in quotes, on one line, not too long."""
     text = value if len(value) <= 60 else value[:57] + "..."
     return repr(text) if text.isprintable() else ascii(text)
 
 
-def _kind(value: object) -> str:
+def kind(value: object) -> str:
+    """What a value is, for a message that its shape is wrong."""
     if value is None:
         return "is empty: give a value, or delete the line to have the default"
-    kinds = {dict: "a section", list: "a list", tuple: "a list"}
-    return f"must be text, but is {kinds.get(type(value), 'something else')}"
+    if isinstance(value, dict):
+        return "a section"
+    return "text" if isinstance(value, str) else "a list"
 
 
 def text(value: object) -> str:
     """One scalar as it was written. Raises ValueError for anything else."""
     if not isinstance(value, str):
-        raise ValueError(_kind(value))  # noqa: TRY004 - pydantic collects ValueErrors
+        what = kind(value)
+        raise ValueError(what if value is None else f"must be text, but is {what}")  # noqa: TRY004
     return value
 
 
@@ -130,7 +143,7 @@ class Duration(float):
 
 
 def duration(value: object) -> Duration:
-    """A length of time; none at all is one too."""
+    """A length of time; zero is one too."""
     return value if isinstance(value, Duration) else Duration(text(value))
 
 
@@ -149,6 +162,18 @@ class Mode(int):
         return f"{int(self):04o}"
 
 
+def words(value: object) -> object:
+    """A command written on one line becomes the list of its words, as a shell would cut it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return shlex.split(line(value))
+    except ValueError as error:
+        if "quotation" in str(error):
+            raise ValueError("has a quote that is not closed") from None
+        raise
+
+
 def mode(value: object) -> Mode:
     """Permissions written in octal, such as `"0640"`."""
     if isinstance(value, Mode):
@@ -158,26 +183,13 @@ def mode(value: object) -> Mode:
     return Mode(text(value), 8)
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Who a file belongs to; None leaves that half alone."""
-
-    user: str | None
-    group: str | None
-
-    def __str__(self) -> str:
-        return (self.user or "") + (f":{self.group}" if self.group else "")
-
-
-def owner(value: object) -> Owner:
+def owner(value: object) -> str:
     """`user:group`, `user` or `:group`; names or numbers. Whether they exist is asked later."""
-    if isinstance(value, Owner):
-        return value
+    written = line(value)
     name = r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*\$?"
-    match = re.fullmatch(rf"({name})?(?::({name}))?", line(value), re.ASCII)
-    if match is None:
-        raise ValueError(f"{quoted(text(value))} is not user:group, user or :group")
-    return Owner(match[1], match[2])
+    if not re.fullmatch(rf"({name}(:{name})?|:{name})", written, re.ASCII):
+        raise ValueError(f"{quoted(written)} is not user:group, user or :group")
+    return written
 
 
 def given_path(value: object) -> Path:
@@ -242,50 +254,36 @@ def host(value: object) -> str:
 def domain(value: object) -> str:
     """The DNS name of a domain."""
     written = line(value)
-    if not _is_host(written) or len(written) > 253:
+    if not _is_host(written) or len(written) > 253 or not re.search("[A-Za-z]", written):
         raise ValueError(f"{quoted(written)} is not a DNS name (such as example.test)")
     return written.rstrip(".")
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """One domain controller: `scheme` is ldap or ldaps, `port` is never missing."""
-
-    scheme: str
-    host: str
-    port: int
-    url: str
-
-    def __str__(self) -> str:
-        return self.url
-
-
-def server(value: object) -> Server:
+def server(value: object) -> str:
     """`ldaps://host` or `ldap://host`, a port perhaps, and nothing else."""
-    if isinstance(value, Server):
-        return value
     written = line(value)
-    match = re.fullmatch(r"(ldaps?)://(\[[^\]]*\]|[^:/?#@\[\]]*)(?::([^/?#@]*))?/?", written, re.I)
+    match = re.fullmatch(
+        r"(ldaps?)://(\[[^\]]*\]|[^:/?#@\[\]]*)(?::([^/?#@]*))?/?", written, re.IGNORECASE
+    )
     if match is None:
         raise ValueError(_why_no_server(written))
     scheme, name, port = match[1].lower(), match[2], match[3]
     if not _is_host(name):
-        raise ValueError(f"{quoted(written)} has no host name that can be (write ldaps://HOST)")
+        raise ValueError(f"{quoted(written)} has no valid host name (write {scheme}://HOST)")
     if port is not None and not _is_port(port):
         raise ValueError(f"{quoted(written)} has a port that is not between 1 and 65535")
-    number = int(port or (636 if scheme == "ldaps" else 389))
-    if number in {3268, 3269}:
+    if port is not None and int(port) in {3268, 3269}:
         raise ValueError(
-            f"port {number} is the Global Catalog, which lacks most attributes of a user;"
-            f" use {scheme}://{name}"
+            f"port {int(port)} is the Global Catalog, which lacks most attributes of a user;"
+            f" write {scheme}://{name}"
         )
-    return Server(scheme, name.strip("[]"), number, written.rstrip("/"))
+    return f"{scheme}://{name}" + (f":{int(port)}" if port is not None else "")
 
 
 def _why_no_server(written: str) -> str:
     if "@" in written:
         return "must not hold a user name or a password (write ldaps://HOST; see user)"
-    if re.match(r"ldaps?://", written, re.I):
+    if re.match(r"ldaps?://", written, re.IGNORECASE):
         return f"{quoted(written)} has more than a host and a port (write ldaps://HOST; see base)"
     if _is_host(written):
         return f"{quoted(written)} is not an LDAP URL (write ldaps://{written})"
@@ -328,7 +326,7 @@ def output_name(value: object) -> str:
 
 def ldap_filter(value: object) -> str:
     """An LDAP filter, spaces around it left out."""
-    from adwatch.core.ldapfilter import filter_fault  # noqa: PLC0415 - text reads faster without
+    from adwatch.core.ldapfilter import filter_fault
 
     written = text(value).strip()
     if fault := filter_fault(written):

@@ -50,7 +50,7 @@ def e164(value: object, region: str) -> str:
 
     An empty value stays empty. Raises MappingError for what is no number there.
     """
-    import phonenumbers  # noqa: PLC0415 - 40 ms and 10 MB that most configurations never use
+    import phonenumbers
 
     text = str(value)
     if not text.strip():
@@ -162,7 +162,9 @@ class Mapper:
                 self._computed[field] = expression
                 used_above |= names - own
         # In the order of the fields, so that a name means the field only once it stands above.
-        self._unit = {f: e for f, e in expressions.fields if f in self._computed.keys() | used_above}
+        self._unit = {
+            f: e for f, e in expressions.fields if f in self._computed.keys() | used_above
+        }
         if self._secret:
             asked[self._secret] = expressions.secret_attribute
         self.attributes: tuple[str, ...] = tuple(asked.values())

@@ -105,7 +105,7 @@ def number_fault(number: str) -> str:
     """Why `number` cannot be a peer's number, in one sentence."""
     if not number:
         return "number is empty"
-    if len(number) > 32:  # noqa: PLR2004 - the contract's bound
+    if len(number) > 32:
         return f"number has {len(number)} characters, 32 is the most"
     return (
         f"number {number!a} is not made of ASCII digits, letters and * # + _ . - alone;"

@@ -97,7 +97,9 @@ class Pace:
     def failed(self, now: float, jitter: float, *, refused: bool) -> Pace:
         """After a reading that did not; `refused` where the account was the reason."""
         failures = self.failures + 1
-        rest = _REFUSED_S[min(failures, len(_REFUSED_S)) - 1] if refused else delay(failures, jitter)
+        rest = (
+            _REFUSED_S[min(failures, len(_REFUSED_S)) - 1] if refused else delay(failures, jitter)
+        )
         return replace(self, failures=failures, poll_at=now + max(rest, self.tempo.poll))
 
     def owes_comparison(self, *, owed: bool) -> Pace:

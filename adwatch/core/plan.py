@@ -239,11 +239,10 @@ class _Serving:
     def history(self, at: float, rejections: tuple[Rejection, ...]) -> Iterator[Change]:
         """What changes, field by field, with secrets left out."""
         for guid, new in self.result.items():
-            old = self._known.served.get(guid)
-            if old is None:
-                yield _change(at, "added", new.peer, None, new.peer)
-            elif old.peer != new.peer:
-                yield _change(at, "changed", new.peer, old.peer, new.peer)
+            before = self._known.served[guid].peer if guid in self._known.served else None
+            if before != new.peer:
+                what = "changed" if before else "added"
+                yield _change(at, what, new.peer, before, new.peer)
         for guid in sorted(frozenset(self._known.served) - frozenset(self.result)):
             peer = self._known.served[guid].peer
             yield _change(at, "removed", peer, peer, None, self.losses[guid].reason)
@@ -253,17 +252,10 @@ class _Serving:
         for guid, hold in self._known.holds.items():
             if guid not in self.losses:
                 yield Change(at, "released", guid, hold.number, hold.login, (), "it came back")
-        for rejection in rejections:
-            if rejection not in self._known.rejections.get(rejection.guid, ()):
-                yield Change(
-                    at,
-                    "rejected",
-                    rejection.guid,
-                    rejection.number,
-                    rejection.login,
-                    (),
-                    (f"{rejection.output}: " if rejection.output else "") + rejection.reason,
-                )
+        for r in rejections:
+            if r not in self._known.rejections.get(r.guid, ()):
+                reason = f"output {r.output}: {r.reason}" if r.output else r.reason
+                yield Change(at, "rejected", r.guid, r.number, r.login, (), reason)
 
 
 def _change(

@@ -79,13 +79,18 @@ class Renderer:
             self._fragments = {g: f for g, f in self._fragments.items() if g in here}
         return text
 
+    def check(self) -> None:
+        """Raises RenderError where the template can't be used for anybody."""
+        if self._template is None:
+            self._template = _load(self.form)
+
     def refusal(self, peer: Peer) -> str:
         """Why this output can't hold `peer`, empty where it can."""
         if peer.key in self._reserved():
             return f"number {peer.number} is a name that {self.form.name} uses itself"
         try:
             self.fragment(peer)
-        except UnsafeText as error:
+        except (UnsafeText, RenderError) as error:
             return str(error)
         return ""
 
@@ -94,8 +99,7 @@ class Renderer:
         return frozenset(n.lower() for n in (*_RESERVED.get(self.form.name, ()), *names))
 
     def _render(self, peer: Peer, secret: str) -> str:
-        if self._template is None:
-            self._template = _load(self.form)
+        self.check()
         try:
             text: str = self._template.render(_variables(peer, secret, self.form))
         except UnsafeText:

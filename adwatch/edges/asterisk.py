@@ -204,5 +204,3 @@ def writable(path: Path) -> None:
         temporary.unlink()
     except OSError as error:
         raise _unwritable(path, error) from error
-
-

@@ -6,6 +6,7 @@ cleared number and a changed filter are one case: asked for, and not given.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -273,7 +274,9 @@ class ActiveDirectory:
     ) -> tuple[list[feeds.Named], Cursor, str]:
         """The objects named since the cursor, the next cursor, and why to compare."""
         context, first = link.root.naming_context, since.usn + 1
-        cookie, named, by_usn = b"", [], []
+        cookie = b""
+        named: list[feeds.Named] = []
+        by_usn: list[feeds.Named] = []
         if link.choice.dirsync:
             named, cookie = link.choice.dirsync.changes(link.session, since.cookie)
         if not link.choice.dirsync or not link.sees_deletions:
@@ -284,9 +287,7 @@ class ActiveDirectory:
         cursor = replace(since, server=link.session.url, usn=usn, cookie=cookie)
         return named or by_usn, cursor, compare
 
-    def _unexplained(
-        self, link: _Link, first: int, last: int, seen: list[feeds.Named]
-    ) -> str:
+    def _unexplained(self, link: _Link, first: int, last: int, seen: list[feeds.Named]) -> str:
         """Why deletions may hide among the USNs `first` to `last`, empty where none can."""
         missing = feeds.unexplained(first, last, seen)
         for context in link.root.all_contexts:
@@ -295,9 +296,7 @@ class ActiveDirectory:
                 missing = feeds.unexplained(first, last, seen)
         return f"{missing} of {last - first + 1} writes are not visible" if missing else ""
 
-    def _read_all(
-        self, link: _Link, usn: int, known: Known, progress: Progress | None
-    ) -> Batch:
+    def _read_all(self, link: _Link, usn: int, known: Known, progress: Progress | None) -> Batch:
         """Everything in scope; the cookie is fetched first, so that nothing falls between."""
         cookie = link.choice.dirsync.start(link.session) if link.choice.dirsync else b""
         found: dict[str, Entry] = {}
@@ -308,11 +307,9 @@ class ActiveDirectory:
                 progress(len(found))
         more, gone, _ = self._look(link, frozenset(known()) - frozenset(found))
         found |= more  # moved about while the answer was made
-        cursor = Cursor(
-            link.session.url, link.root.invocation, usn, cookie, self._question(link)
-        )
+        cursor = Cursor(link.session.url, link.root.invocation, usn, cookie, self._question(link))
         entries = tuple(found.values())
-        return Batch(entries, frozenset(found), True, cursor, self._clock(), gone)  # noqa: FBT003
+        return Batch(entries, frozenset(found), True, cursor, self._clock(), gone)
 
     def _scope(self, link: _Link, text: str, attributes: Iterable[str]) -> Iterator[Row]:
         """The rows below every base; a base that is not there is a fault, never an empty one."""
@@ -388,7 +385,12 @@ class ActiveDirectory:
         odd |= frozenset(have) - frozenset(listed)
         found, gone, _ = self._look(link, odd)
         return Batch(
-            tuple(found.values()), frozenset(odd), False, since, self._clock(), gone  # noqa: FBT003
+            tuple(found.values()),
+            frozenset(odd),
+            False,
+            since,
+            self._clock(),
+            gone,
         )
 
     def _find(self, link: _Link, who: str, number_attributes: Iterable[str]) -> list[Finding]:
@@ -396,10 +398,8 @@ class ActiveDirectory:
         clauses = [f"({name}={escape(who)})" for name in sorted(names)]
         if "=" in who:
             clauses.append(f"(distinguishedName={escape(who)})")
-        try:
+        with contextlib.suppress(ValueError):  # not every name is a GUID
             clauses.append(guid_clause(str(UUID(who))))
-        except ValueError:
-            pass  # not every name is a GUID
         wanted = dict.fromkeys((*self._attributes, "objectClass"))
         rows = list(
             link.session.search(

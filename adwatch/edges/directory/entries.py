@@ -75,7 +75,7 @@ def frame(buffer: bytes | bytearray) -> int:
         return 0
     if buffer[0] != _SEQUENCE:
         raise DecodeError(f"a message begins with 0x{buffer[0]:02x}")
-    if len(buffer) < 2:  # noqa: PLR2004 - tag and length
+    if len(buffer) < 2:
         return 0
     length, at = buffer[1], 2
     if length & 0x80:
@@ -165,7 +165,7 @@ def read_sequence(data: bytes) -> list[bytes]:
 
 def _element(tag: int, content: bytes) -> bytes:
     length = len(content)
-    if length < 0x80:  # noqa: PLR2004 - the short form
+    if length < 0x80:
         return bytes((tag, length)) + content
     octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
     return bytes((tag, 0x80 | len(octets))) + octets + content

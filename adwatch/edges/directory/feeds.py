@@ -17,10 +17,10 @@ from adwatch.edges.directory.session import (
     BASE,
     SHOW_DELETED,
     SUBTREE,
+    Control,
     LdapError,
     Row,
     Session,
-    Control,
 )
 from adwatch.errors import DirectoryError
 
@@ -154,9 +154,7 @@ class DirSync:
         return list(named.values()), cookie
 
 
-def usn_changes(
-    session: Session, context: str, first: int, *, show_deleted: bool
-) -> list[Named]:
+def usn_changes(session: Session, context: str, first: int, *, show_deleted: bool) -> list[Named]:
     """The visible objects of a naming context whose uSNChanged is `first` or more."""
     controls: list[Control] = [(SHOW_DELETED, True, None)] if show_deleted else []
     wanted = ["objectGUID", "uSNChanged"]

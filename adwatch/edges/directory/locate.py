@@ -12,8 +12,8 @@ def domain_controllers(domain: str, scheme: str, timeout_s: float) -> list[str]:
 
     The records name the LDAP port; with `ldaps` the port is that scheme's own.
     """
-    import dns.exception  # noqa: PLC0415 - only where servers are looked up
-    import dns.resolver  # noqa: PLC0415
+    import dns.exception
+    import dns.resolver
 
     name = f"_ldap._tcp.dc._msdcs.{domain.rstrip('.')}."
     try:

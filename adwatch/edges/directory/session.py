@@ -224,7 +224,7 @@ class Session:
             except OSError as error:
                 log.debug(line("abort", server=self.url, error=error))
 
-    def search(  # noqa: PLR0913 - the protocol's own parameters
+    def search(
         self,
         base: str,
         scope: int,
@@ -241,7 +241,7 @@ class Session:
         """
         return self._rows(self.send(base, scope, text, attributes, controls, size_limit))
 
-    def send(  # noqa: PLR0913
+    def send(
         self,
         base: str,
         scope: int,

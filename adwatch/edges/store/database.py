@@ -9,54 +9,30 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from adwatch.core.model import (
-    PEER_FIELDS,
     Batch,
     Candidate,
     Change,
     Cursor,
     Hold,
     Known,
-    Peer,
     Plan,
     Rejection,
     Served,
 )
+from adwatch.edges.store import rows
+from adwatch.edges.store.migrations import MIGRATIONS
 from adwatch.errors import StoreError
 
 NAME: Final = "adwatch.db"
 _BUSY_S: Final = 10.0
 _PART: Final = 500
-
-MIGRATIONS: Final = (
-    """
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-    CREATE TABLE candidates (guid TEXT PRIMARY KEY, dn TEXT NOT NULL, login TEXT NOT NULL,
-        created TEXT NOT NULL, claim TEXT NOT NULL, peer TEXT, reason TEXT NOT NULL,
-        fault INTEGER NOT NULL);
-    CREATE INDEX candidates_claim ON candidates (claim);
-    CREATE TABLE served (guid TEXT PRIMARY KEY, claim TEXT NOT NULL UNIQUE, peer TEXT NOT NULL,
-        refused TEXT NOT NULL);
-    CREATE TABLE holds (guid TEXT PRIMARY KEY, number TEXT NOT NULL, login TEXT NOT NULL,
-        reason TEXT NOT NULL, print TEXT NOT NULL, since REAL NOT NULL, verdict TEXT NOT NULL);
-    CREATE TABLE losses (guid TEXT PRIMARY KEY, at REAL NOT NULL);
-    CREATE TABLE rejections (guid TEXT NOT NULL, output TEXT NOT NULL, dn TEXT NOT NULL,
-        login TEXT NOT NULL, number TEXT NOT NULL, reason TEXT NOT NULL,
-        PRIMARY KEY (guid, output));
-    CREATE TABLE history (id INTEGER PRIMARY KEY, at REAL NOT NULL, what TEXT NOT NULL,
-        guid TEXT NOT NULL, number TEXT NOT NULL, login TEXT NOT NULL,
-        fields TEXT NOT NULL, reason TEXT NOT NULL);
-    CREATE INDEX history_guid ON history (guid);
-    CREATE TABLE debts (kind TEXT NOT NULL, subject TEXT NOT NULL, since REAL NOT NULL,
-        reason TEXT NOT NULL, PRIMARY KEY (kind, subject));
-    """,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,18 +149,19 @@ class Store:
     def _where(self, table: str, column: str, values: Iterable[str] | None) -> Iterator[Any]:
         """Rows whose column is among the values; None means every row."""
         if values is None:
-            yield from self._rows(f"SELECT * FROM {table}")  # noqa: S608 - our own names
+            yield from self._rows(f"SELECT * FROM {table}")  # noqa: S608 - our names
             return
         ordered = sorted(values)
         for at in range(0, len(ordered), _PART):
             part = ordered[at : at + _PART]
             marks = ",".join("?" * len(part))
-            yield from self._rows(f"SELECT * FROM {table} WHERE {column} IN ({marks})", part)  # noqa: S608
+            sql = f"SELECT * FROM {table} WHERE {column} IN ({marks})"  # noqa: S608
+            yield from self._rows(sql, part)
 
     def meta(self, key: str) -> str:
         """A remembered value, empty where there is none."""
-        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
-        return rows[0][0] if rows else ""
+        found = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return found[0][0] if found else ""
 
     def remember(self, key: str, value: str) -> None:
         """Keeps a value under a key."""
@@ -213,11 +190,13 @@ class Store:
         """
         if guids is not None:
             guids = self._neighbours(guids, frozenset(claims))
-        candidates = {c.guid: c for c in map(_candidate, self._where("candidates", "guid", guids))}
-        served = {r[0]: _served(r) for r in self._where("served", "guid", guids)}
+        candidates = {
+            c.guid: c for c in map(rows.candidate, self._where("candidates", "guid", guids))
+        }
+        served = {r[0]: rows.served(r) for r in self._where("served", "guid", guids)}
         rejections: dict[str, tuple[Rejection, ...]] = {}
         for row in self._where("rejections", "guid", guids):
-            rejections[row[0]] = (*rejections.get(row[0], ()), _rejection(row))
+            rejections[row[0]] = (*rejections.get(row[0], ()), rows.rejection(row))
         holds = {row[0]: Hold(*row) for row in self._where("holds", "guid", guids)}
         lost, gone = self._losses(since)
         total = self.count()
@@ -241,13 +220,13 @@ class Store:
 
     def _losses(self, since: float) -> tuple[frozenset[str], frozenset[str]]:
         """The users lost since then, those held included, and those of them really gone."""
-        rows = self._rows(
+        found = self._rows(
             "SELECT l.guid, s.guid, h.guid FROM losses l LEFT JOIN served s ON s.guid = l.guid"
             " LEFT JOIN holds h ON h.guid = l.guid WHERE l.at >= ?",
             (since,),
         )
-        gone = frozenset(guid for guid, served, _ in rows if served is None)
-        held = frozenset(guid for guid, _, hold in rows if hold is not None)
+        gone = frozenset(guid for guid, served, _ in found if served is None)
+        held = frozenset(guid for guid, _, hold in found if hold is not None)
         return gone | held, gone
 
     def apply(self, plan: Plan, batch: Batch, outputs: Iterable[str], forget: float) -> None:
@@ -259,7 +238,7 @@ class Store:
             self._delete("candidates", plan.drop)
             self._put_candidates(plan.put)
             self._delete("served", plan.end | {s.peer.guid for s in plan.serve})
-            self._many("INSERT INTO served VALUES (?, ?, ?, ?)", map(_served_row, plan.serve))
+            self._many("INSERT INTO served VALUES (?, ?, ?, ?)", map(rows.served_row, plan.serve))
             self._delete("holds", plan.release | {hold.guid for hold in plan.hold})
             self._many(
                 "INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -269,7 +248,9 @@ class Store:
             self._delete("losses", plan.losses)
             self._many("INSERT INTO losses VALUES (?, ?)", ((g, batch.at) for g in plan.losses))
             self._delete("rejections", plan.touched)
-            self._many("INSERT INTO rejections VALUES (?, ?, ?, ?, ?, ?)", _rejection_rows(plan))
+            self._many(
+                "INSERT INTO rejections VALUES (?, ?, ?, ?, ?, ?)", rows.rejection_rows(plan)
+            )
             self._record(plan.history)
             if plan.changes_peers:
                 for output in outputs:
@@ -287,8 +268,17 @@ class Store:
         self._many(f"DELETE FROM {table} WHERE guid = ?", ((guid,) for guid in guids))  # noqa: S608
 
     def _put_candidates(self, candidates: Iterable[Candidate]) -> None:
-        rows = (
-            (c.guid, c.dn, c.login, c.created, c.key, _peer_text(c.peer), c.reason, int(c.fault))
+        values = (
+            (
+                c.guid,
+                c.dn,
+                c.login,
+                c.created,
+                c.key,
+                rows.peer_text(c.peer),
+                c.reason,
+                int(c.fault),
+            )
             for c in candidates
         )
         self._many(
@@ -296,7 +286,7 @@ class Store:
             " SET dn = excluded.dn, login = excluded.login, created = excluded.created,"
             " claim = excluded.claim, peer = excluded.peer, reason = excluded.reason,"
             " fault = excluded.fault",
-            rows,
+            values,
         )
 
     def _record(self, changes: Iterable[Change]) -> None:
@@ -314,9 +304,7 @@ class Store:
         with self._transaction():
             for hold in self.holds():
                 if hold.guid in guids:
-                    self._run(
-                        "UPDATE holds SET verdict = ? WHERE guid = ?", (verdict, hold.guid)
-                    )
+                    self._run("UPDATE holds SET verdict = ? WHERE guid = ?", (verdict, hold.guid))
                     self._run("DELETE FROM losses WHERE guid = ?", (hold.guid,))
                     self._record(
                         [Change(at, verdict, hold.guid, hold.number, hold.login, (), hold.reason)]
@@ -328,38 +316,48 @@ class Store:
 
     def served(self) -> list[Served]:
         """Every peer served."""
-        return [_served(row) for row in self._where("served", "guid", None)]
+        return [rows.served(row) for row in self._where("served", "guid", None)]
 
     def rejections(self) -> list[Rejection]:
         """Every user without a peer, or without one in some output, and why."""
-        return [_rejection(row) for row in self._where("rejections", "guid", None)]
+        return [rows.rejection(row) for row in self._where("rejections", "guid", None)]
 
     def holds(self) -> list[Hold]:
         """What the safety stop holds, judged or not, by number."""
-        rows = self._rows("SELECT * FROM holds ORDER BY number, guid")
-        return [Hold(*row) for row in rows]
+        found = self._rows("SELECT * FROM holds ORDER BY number, guid")
+        return [Hold(*row) for row in found]
 
     def pending(self) -> list[Hold]:
         """What the safety stop holds and nobody has judged yet."""
         return [hold for hold in self.holds() if not hold.verdict]
 
-    def history(self, guids: Iterable[str] | None, text: str, limit: int) -> list[Change]:
-        """The latest changes, oldest first: all, or those of users, or of a number or login."""
+    def find(self, who: str) -> frozenset[str]:
+        """The GUIDs of whoever `who` (number, login, mail, DN or GUID) names, now or before."""
+        asked = who.lower()
+        named = {
+            c.guid
+            for c in map(rows.candidate, self._where("candidates", "guid", None))
+            if asked in (c.key, c.login.lower(), c.dn.lower(), c.guid)
+            or (c.peer and asked == c.peer.email.lower())
+        }
+        found = self._rows(
+            "SELECT DISTINCT guid FROM history WHERE number = ? OR lower(login) = ? OR guid = ?",
+            (who, asked, asked),
+        )
+        return frozenset(named | {row[0] for row in found})
+
+    def history(self, guids: Iterable[str] | None, limit: int) -> list[Change]:
+        """The latest changes, oldest first: all of them, or those of some users."""
         where, values = "", list[Any]()
         if guids is not None:
-            named = sorted(guids)
-            marks = ",".join("?" * len(named)) or "NULL"
-            where = f"WHERE guid IN ({marks}) OR number = ? OR lower(login) = lower(?)"
-            values = [*named, text, text]
-        rows = self._rows(
+            values = sorted(guids)
+            where = f"WHERE guid IN ({','.join('?' * len(values)) or 'NULL'})"
+        found = self._rows(
             "SELECT at, what, guid, number, login, fields, reason FROM history"  # noqa: S608
             f" {where} ORDER BY id DESC LIMIT ?",
             (*values, limit),
         )
-        return [
-            Change(*row[:5], tuple((f, o, n) for f, o, n in json.loads(row[5])), row[6])
-            for row in reversed(rows)
-        ]
+        return [rows.change(row) for row in reversed(found)]
 
     def owe(self, debt: Debt) -> None:
         """Writes a debt down; an older one of the same kind and subject stands."""
@@ -377,42 +375,8 @@ class Store:
 
     def owed(self, kind: str) -> dict[str, Debt]:
         """The debts of a kind by subject."""
-        rows = self._rows("SELECT * FROM debts WHERE kind = ? ORDER BY subject", (kind,))
-        return {row[1]: Debt(*row) for row in rows}
-
-
-def _peer_text(peer: Peer | None) -> str | None:
-    """A peer as JSON: its fields' values in their order, ASCII so that anything can be kept."""
-    return json.dumps([getattr(peer, name) for name in PEER_FIELDS]) if peer else None
-
-
-def _peer(text: str) -> Peer:
-    fields: Mapping[str, Any] = dict(zip(PEER_FIELDS, json.loads(text), strict=True))
-    return Peer(**{**fields, "extra": tuple((n, v) for n, v in fields["extra"])})
-
-
-def _candidate(row: Any) -> Candidate:
-    guid, dn, login, created, _, peer, reason, fault = row
-    return Candidate(guid, dn, login, created, _peer(peer) if peer else None, reason, bool(fault))
-
-
-def _served(row: Any) -> Served:
-    return Served(_peer(row[2]), json.loads(row[3]))
-
-
-def _served_row(served: Served) -> tuple[str, str, str | None, str]:
-    peer = served.peer
-    return peer.guid, peer.key, _peer_text(peer), json.dumps(dict(served.refused))
-
-
-def _rejection(row: Any) -> Rejection:
-    guid, output, dn, login, number, reason = row
-    return Rejection(guid, dn, login, number, reason, output)
-
-
-def _rejection_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
-    for r in plan.rejections:
-        yield r.guid, r.output, r.dn, r.login, r.number, r.reason
+        found = self._rows("SELECT * FROM debts WHERE kind = ? ORDER BY subject", (kind,))
+        return {row[1]: Debt(*row) for row in found}
 
 
 def _give_to_owner_of(directory: Path, path: Path) -> None:
@@ -420,5 +384,3 @@ def _give_to_owner_of(directory: Path, path: Path) -> None:
     if os.geteuid() == 0:
         owner = directory.stat()
         os.chown(path, owner.st_uid, owner.st_gid)
-
-

@@ -1,0 +1,7 @@
+"""`python -m adwatch`."""
+
+import sys
+
+from adwatch.cli import main
+
+sys.exit(main())

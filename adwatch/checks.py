@@ -1,0 +1,197 @@
+"""`adwatch check`: each thing that must be in place, one at a time, with the way to mend it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from adwatch.config.schema import Config
+from adwatch.core.model import Entry, Reach
+from adwatch.edges import asterisk
+from adwatch.edges.directory.locate import domain_controllers
+from adwatch.errors import AdwatchError, DirectoryError, OutputError
+from adwatch.service import Service
+from adwatch.wiring import build, password_reader
+
+_DAY_S: Final = 86400
+_WARN_DAYS: Final = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line: what was looked at, how it is, and what mends it."""
+
+    good: bool
+    what: str
+    said: str
+    hint: str = ""
+
+    def text(self) -> str:
+        """`✓ what: said`, or `✗ what: said (hint)`."""
+        hint = f" ({self.hint})" if self.hint and not self.good else ""
+        return f"{'✓' if self.good else '✗'} {self.what}: {self.said}{hint}"
+
+
+def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
+    """Every check in the order in which one needs the other; nothing is changed."""
+    yield Result(True, "configuration", str(config.origin))
+    for key, sentence in config.not_yet():
+        yield Result(False, key, sentence, "leave it out until then")
+    yield _try("bind password", lambda: _password(config))
+    yield from _files(config)
+    if offline:
+        return
+    for url in _servers(config):
+        yield from _network(config, url)
+    service = build(config, dry=True)
+    try:
+        yield from _directory(service)
+    finally:
+        service.close()
+    command = " ".join(config.asterisk.command)
+    if any(output.reload for output in config.outputs):
+        yield _try("asterisk", lambda: _asterisk(config, command))
+
+
+def _try(what: str, look: Callable[[], str]) -> Result:
+    try:
+        return Result(True, what, look())
+    except AdwatchError as error:
+        return Result(False, what, error.message, error.hint)
+
+
+def _password(config: Config) -> str:
+    if config.directory.auth != "simple":
+        return "not needed"
+    password_reader(config)()
+    return "readable"
+
+
+def _asterisk(config: Config, command: str) -> str:
+    asterisk.reachable(config.asterisk.command)
+    return f"{command} answers"
+
+
+def _files(config: Config) -> Iterator[Result]:
+    state = config.state
+    if state.is_dir():
+        yield _try("state", lambda: _writable(state / "check"))
+    else:
+        good = _nearest(state).is_dir()
+        yield Result(good, "state", f"{state} will be made at the first start", "make it")
+    for output in config.outputs:
+        yield _try(f"output {output.name}", lambda path=output.path: _writable(path))  # type: ignore[misc]
+
+
+def _nearest(path: Path) -> Path:
+    return next(parent for parent in path.parents if parent.exists())
+
+
+def _writable(path: Path) -> str:
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"the directory {path.parent} is not there",
+            f"install -d -o adwatch -g asterisk -m 2750 {path.parent}",
+        )
+    asterisk.writable(path)
+    return f"{path.parent} can be written"
+
+
+def _servers(config: Config) -> list[str]:
+    wanted = config.directory
+    if wanted.servers:
+        return list(wanted.servers)
+    assert wanted.domain is not None
+    scheme = "ldaps" if wanted.tls.start == "ldaps" else "ldap"
+    try:
+        return domain_controllers(wanted.domain, scheme, wanted.timeout / 2)
+    except DirectoryError:
+        return []  # the check of the directory itself says it again, with the hint
+
+
+def _network(config: Config, url: str) -> Iterator[Result]:
+    """DNS, TCP and, with ldaps, TLS: each needs the one before."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (636 if parts.scheme == "ldaps" else 389)
+    try:
+        addresses = sorted({str(a[4][0]) for a in socket.getaddrinfo(host, port)})
+    except OSError as error:
+        yield Result(False, f"DNS {host}", str(error.strerror or error), "correct the name")
+        return
+    yield Result(True, f"DNS {host}", ", ".join(addresses))
+    begun = time.monotonic()
+    try:
+        with socket.create_connection((host, port), config.directory.timeout / 2) as connection:
+            took = (time.monotonic() - begun) * 1000
+            yield Result(True, f"TCP {host}:{port}", f"connected in {took:.0f} ms")
+            if parts.scheme == "ldaps":
+                yield _tls(config, host, connection)
+    except OSError as error:
+        cause = str(error.strerror or error)
+        yield Result(False, f"TCP {host}:{port}", cause, "is it up, and no firewall between?")
+
+
+def _tls(config: Config, host: str, connection: socket.socket) -> Result:
+    what, ca = f"TLS {host}", config.directory.tls.ca_file
+    if not config.directory.tls.verify:
+        return Result(False, what, "certificates are not verified", "set directory.tls.verify")
+    try:
+        context = ssl.create_default_context(cafile=str(ca) if ca else None)
+        with context.wrap_socket(connection, server_hostname=host) as secured:
+            ends = str((secured.getpeercert() or {}).get("notAfter", ""))
+    except (ssl.SSLError, OSError) as error:
+        cause = getattr(error, "verify_message", "") or str(error.strerror or error)
+        return Result(False, what, cause, "set directory.tls.ca_file to the CA that signed it")
+    return _days(what, ends)
+
+
+def _days(what: str, ends: str) -> Result:
+    left = int((ssl.cert_time_to_seconds(ends) - time.time()) // _DAY_S)
+    hint = "renew the domain controller's certificate"
+    return Result(left >= _WARN_DAYS, what, f"the certificate is good for {left} days", hint)
+
+
+def _directory(service: Service) -> Iterator[Result]:
+    directory = service.directory
+    try:
+        directory.open()
+        reach = directory.reach()
+        yield Result(True, "bind", f"{service.config.directory.user} at {reach.server}")
+        yield Result(True, "feed", f"{reach.feed}: {reach.why}")
+        yield _deletions(reach)
+        if service.config.directory.tls.start == "starttls" and reach.certificate_ends:
+            yield _days("TLS after StartTLS", reach.certificate_ends)
+        batch = directory.read(None, dict)
+        yield from _rights(service, batch.entries)
+    except AdwatchError as error:
+        yield Result(False, "directory", error.message, error.hint)
+
+
+def _deletions(reach: Reach) -> Result:
+    if reach.sees_deletions:
+        return Result(True, "deletions", "are visible to the account")
+    said = "are not visible to the account; adwatch finds them by comparing, within seconds"
+    return Result(True, "deletions", said)
+
+
+def _rights(service: Service, entries: tuple[Entry, ...]) -> Iterator[Result]:
+    """How many users match, and which attributes nobody returned: rights, or a misspelt name."""
+    hint = "look at directory.base and directory.filter, and at what the account may read"
+    yield Result(bool(entries), "users", f"{len(entries)} match the filter", hint)
+    returned = {name for entry in entries for name in entry.attributes}
+    missing = [a for a in service.mapper.attributes if a.lower() not in returned]
+    if entries and missing:
+        yield Result(
+            False,
+            "attributes",
+            f"no user returned {', '.join(missing)}",
+            "misspelt, empty everywhere, or not readable by the account",
+        )
+    elif entries:
+        yield Result(True, "attributes", "all that the mapping names came back")

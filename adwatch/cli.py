@@ -1,0 +1,424 @@
+"""The commands: words in, words out, exit codes. What they do is the service's business."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from adwatch import __version__
+from adwatch.errors import AdwatchError, ConfigError
+
+if TYPE_CHECKING:
+    from adwatch.config.schema import Config
+    from adwatch.service import Service, Turn
+
+USAGE: Final = 2
+_REFUSE_RELOAD: Final = "[adwatch has no readable state: this line keeps Asterisk's peers\n"
+_LEVELS: Final = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and gives its exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        code: int = given.do(given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ConfigError as error:
+        _complain(*error.lines(), *([error.hint] if error.hint else []))
+        return error.exit_code
+    except AdwatchError as error:
+        _complain(f"adwatch: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="adwatch", description="Keeps the users of an Asterisk PBX in step with AD."
+    )
+    parser.add_argument("--version", action="version", version=f"adwatch {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-c", "--config", metavar="PATH", help="the configuration file")
+    common.add_argument("-v", "--verbose", action="store_true", help="log every step on stderr")
+
+    def command(name: str, do: Callable[[Any], int], text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, parents=[common], help=text, description=text)
+        made.set_defaults(do=do)
+        return made
+
+    command("run", _run, "the service, in the foreground, until SIGTERM")
+    sync = command("sync", _sync, "one turn, then exit")
+    sync.add_argument("--dry-run", action="store_true", help="write nothing at all")
+    command("diff", _diff, "what a sync would change; exits 0 without changes, 2 with changes")
+    check = command("check", _check, "looks whether everything that adwatch needs is there")
+    check.add_argument("--offline", action="store_true", help="ask neither AD nor Asterisk")
+    _json(command("status", _status, "whether the service is well; exits 0, 1, 2 or 3"))
+    _json(command("peers", _peers, "the peers being served"))
+    explain = command("explain", _explain, "why somebody has a peer, or has none")
+    _json(explain).add_argument("who", metavar="WHO", help="number, login, mail, DN or GUID")
+    history = command("history", _history, "what changed, when, field by field")
+    _json(history).add_argument("who", metavar="WHO", nargs="?", help="number, login, mail, …")
+    history.add_argument("--limit", type=int, default=1000, help="at most so many changes")
+    render = command("render", _render, "prints an output's last good text, for #exec")
+    render.add_argument("output", metavar="OUTPUT", help="the output's name")
+    secret = command("secret", _secret, "the SIP secret of one peer")
+    secret.add_argument("who", metavar="WHO", help="number, login, mail, DN or GUID")
+    secret.add_argument("--rotate", action="store_true", help="make a new one first")
+    command("approve", lambda a: _judge(a, "approved"), "lets through what the safety stop holds")
+    command("reject", lambda a: _judge(a, "dismissed"), "keeps the peers that are held")
+    config = command("config", _config, "the configuration's schema, or what is in force")
+    config.add_argument("what", choices=("schema", "show"))
+    return parser
+
+
+def _json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def _complain(*lines: str) -> None:
+    for text in lines:
+        print(text, file=sys.stderr)  # noqa: T201 - this is where people are told
+
+
+def _say(text: str) -> None:
+    if text:
+        sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+def _dump(value: Any) -> None:
+    _say(json.dumps(value, ensure_ascii=False, indent=2).encode("utf-8", "replace").decode())
+
+
+class _Lines(logging.Formatter):
+    """Key=value lines; under systemd with the journal's level in front."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._journal = "JOURNAL_STREAM" in os.environ
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = f"level={record.levelname.lower()} {record.getMessage()}"
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return f"<{_LEVELS.get(record.levelno, 6)}>{text}" if self._journal else text
+
+
+def _log(given: Any, level: int = logging.WARNING) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines())
+    logging.basicConfig(level=logging.DEBUG if given.verbose else level, handlers=[handler])
+
+
+def _path(given: Any) -> Path:
+    return Path(given.config or os.environ.get("ADWATCH_CONFIG") or "/etc/adwatch/config.yaml")
+
+
+def _load(given: Any, level: int = logging.WARNING) -> Config:
+    from adwatch.config.load import load
+
+    _log(given, level)
+    return load(_path(given))
+
+
+@contextmanager
+def _service(config: Config, *, dry: bool = False) -> Iterator[Service]:
+    """A service with its store open: the writer's, or one on a copy that writes nothing."""
+    from adwatch.edges.control import Lock
+    from adwatch.wiring import build
+
+    service = build(config, dry=dry)
+    lock = Lock(config.state)
+    try:
+        if not dry:
+            service.prepare()
+            lock.take()
+        service.open()
+        yield service
+    finally:
+        service.close()
+        lock.release()
+
+
+def _handed_over(config: Config, request: dict[str, Any]) -> Any:
+    """What the running service answers to a request, None where none runs."""
+    from adwatch.edges.control import ask
+
+    answer = ask(config.state, request)
+    if answer is not None and "error" in answer:
+        _complain(f"adwatch: {answer['error']}")
+    return answer
+
+
+def _run(given: Any) -> int:
+    from adwatch.core.words import line
+    from adwatch.run import Runner
+    from adwatch.wiring import build, password_reader
+
+    config = _load(given, logging.INFO)
+    for key, sentence in config.not_yet():
+        logging.getLogger("adwatch").warning(line("not_yet", key=key, cause=sentence))
+    return Runner(build(config), password_reader(config)).run()
+
+
+def _sync(given: Any) -> int:
+    config = _load(given)
+    if not given.dry_run:
+        answer = _handed_over(config, {"command": "sync"})
+        if answer is not None:
+            return _told(answer)
+    with _service(config, dry=given.dry_run) as service, _progress() as progress:
+        from adwatch.report import change_json
+
+        turn = _one_turn(service, progress)
+        if not given.dry_run:
+            service.reload_now(turn)
+        return _told(
+            {
+                "exit": turn.exit_code,
+                "changes": [change_json(change) for change in turn.changes],
+                "faults": [str(fault) for fault in turn.faults.values()],
+                "held": turn.held,
+                "peers": service.store.count(),
+            }
+        )
+
+
+def _one_turn(service: Service, progress: Callable[[int], None] | None) -> Turn:
+    """A turn, and the comparison that it may have found to be owed."""
+    turn = service.turn("poll", progress)
+    if "directory" not in turn.faults and service.store.owed("compare"):
+        before = turn
+        turn = service.turn("compare")
+        turn.changes = (*before.changes, *turn.changes)
+    return turn
+
+
+def _told(answer: dict[str, Any]) -> int:
+    for change in answer.get("changes", ()):
+        reason = f": {change['reason']}" if change["reason"] else ""
+        _say(f"{change['what']} {change['number'] or '-'} {change['login']}{reason}")
+    for fault in answer.get("faults", ()):
+        _complain(f"adwatch: {fault}")
+    if answer.get("held"):
+        _complain(f"adwatch: {answer['held']} removals are held (see adwatch approve, reject)")
+    if "peers" in answer:
+        _say(f"{answer['peers']} peers served")
+    return int(answer["exit"])
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None] | None]:
+    """A bar for the first full read, where a person looks on."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("asking the directory")
+        yield lambda count: bar.update(task, description=f"{count} users read")
+
+
+def _diff(given: Any) -> int:
+    from adwatch.report import difference
+
+    config = _load(given)
+    with _service(config, dry=True) as service, _progress() as progress:
+        turns: list[Turn] = []
+
+        def turn() -> tuple[Any, ...]:
+            turns.append(_one_turn(service, progress))
+            return turns[0].changes
+
+        found = difference(service, turn)
+        faults = list(turns[0].faults.values())
+        for fault in faults:
+            _complain(f"adwatch: {fault}")
+        if faults:
+            return 1
+        _say(found.text())
+        return 0 if found.empty else USAGE
+
+
+def _check(given: Any) -> int:
+    from adwatch.checks import run_checks
+
+    config = _load(given)
+    failed = False
+    for result in run_checks(config, offline=given.offline):
+        failed = failed or not result.good
+        _say(result.text())
+    return 1 if failed else 0
+
+
+def _status(given: Any) -> int:
+    from adwatch.report import STATES, Health, status, status_text
+
+    config = _load(given)
+    answer = _handed_over(config, {"command": "status"})
+    if answer is not None:
+        said = answer["status"]
+        code = STATES.get(said.get("state", "starting"), 1)
+    else:
+        with _service(config, dry=True) as service:
+            meta = service.store.meta
+            health = Health(
+                last_success=float(meta("last_success") or 0),
+                last_reconcile=float(meta("last_reconcile") or 0),
+            )
+            said, code = status(service, health, service.clock()), 3
+    if given.json:
+        _dump(said)
+    else:
+        _say(status_text(said))
+    return code
+
+
+def _peers(given: Any) -> int:
+    from adwatch.report import peers
+
+    with _service(_load(given), dry=True) as service:
+        listed = peers(service.store.served())
+    if given.json:
+        _dump(listed)
+    else:
+        for peer in listed:
+            _say(f"{peer['number']:<12} {peer['name']:<24} {peer['email']}")
+    return 0
+
+
+def _explain(given: Any) -> int:
+    from adwatch.report import explain, explain_text
+
+    with _service(_load(given), dry=True) as service:
+        findings = service.directory.find(given.who, service.mapper.number_attributes)
+        explained = [explain(service, finding) for finding in findings]
+    if not explained:
+        raise AdwatchError(
+            f"nobody in AD is called {given.who!r}, as far as the account may see",
+            "give a number, login, mail, DN or GUID",
+        )
+    if given.json:
+        _dump(explained)
+    else:
+        _say("\n\n".join(map(explain_text, explained)))
+    return 0
+
+
+def _history(given: Any) -> int:
+    from adwatch.report import change_json, change_text
+
+    with _service(_load(given), dry=True) as service:
+        guids = service.store.find(given.who) if given.who else None
+        changes = service.store.history(guids, given.limit)
+    if given.json:
+        _dump([change_json(change) for change in changes])
+    else:
+        _say("\n".join(map(change_text, changes)))
+    return 0
+
+
+def _render(given: Any) -> int:
+    """Prints configuration and nothing else, whatever is wrong: Asterisk reads stderr too."""
+    text = _last_text(_path(given), given.output)
+    sys.stdout.buffer.write(text if text is not None else _REFUSE_RELOAD.encode())
+    sys.stdout.buffer.flush()
+    return 0 if text is not None else 1
+
+
+def _last_text(config: Path, name: str) -> bytes | None:
+    """The last good text: from the state, else from the output itself, else None."""
+    from adwatch.config.source import DEFAULT_STATE, outputs_of, read_tree, state_of
+
+    state, outputs = Path(DEFAULT_STATE), dict[str, str]()
+    try:
+        tree = read_tree(config)
+        state = config.parent / state_of(tree)
+        outputs = {n: str(config.parent / p) for n, p in outputs_of(tree)}
+    except AdwatchError:
+        pass  # Asterisk's user may not read the configuration, but may read the state
+    for path in (state / "outputs" / name, *(Path(outputs[n]) for n in outputs if n == name)):
+        try:
+            text = path.read_bytes()
+        except (OSError, ValueError):
+            continue
+        if text:
+            return text
+    return None
+
+
+def _secret(given: Any) -> int:
+    config = _load(given)
+    with _service(config, dry=True) as service:
+        peer = service.peer(given.who)
+        secret = service.secret(peer)
+    if given.rotate:
+        answer = _handed_over(config, {"command": "rotate", "guid": peer.guid})
+        if answer is None:
+            with _service(config) as service:
+                turn = service.rotate(peer)
+                service.reload_now(turn)
+                secret, code = service.secret(peer), turn.exit_code
+                faults = [str(fault) for fault in turn.faults.values()]
+        elif "secret" in answer:
+            secret, code, faults = answer["secret"], answer["exit"], answer["faults"]
+        else:
+            return int(answer["exit"])
+        for fault in faults:
+            _complain(f"adwatch: {fault}")
+        if code not in (0, 6):
+            return int(code)
+    _say(secret)
+    return 0
+
+
+def _judge(given: Any, verdict: str) -> int:
+    config = _load(given)
+    answer = _handed_over(config, {"command": verdict})
+    if answer is None:
+        from adwatch.report import hold_text
+
+        with _service(config) as service:
+            pending = service.store.pending()
+            _, turn = service.judge(verdict)
+            service.reload_now(turn)
+            answer = {
+                "exit": 0,
+                "held": [hold_text(hold) for hold in pending],
+                "faults": [str(fault) for fault in turn.faults.values()],
+            }
+    if "held" not in answer:
+        return int(answer["exit"])
+    for text in answer["held"]:
+        _say(f"{verdict} {text}")
+    if not answer["held"]:
+        _say("nothing is held")
+    for fault in answer["faults"]:
+        _complain(f"adwatch: {fault}")
+    return 1 if answer["faults"] else 0
+
+
+def _config(given: Any) -> int:
+    from adwatch.config.show import json_schema, show
+
+    if given.what == "schema":
+        _dump(json_schema())
+        return 0
+    _say(show(_load(given)).rstrip("\n"))
+    return 0

@@ -1,0 +1,29 @@
+"""The schema, step by step: a step that has been released never changes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+    CREATE TABLE candidates (guid TEXT PRIMARY KEY, dn TEXT NOT NULL, login TEXT NOT NULL,
+        created TEXT NOT NULL, claim TEXT NOT NULL, peer TEXT, reason TEXT NOT NULL,
+        fault INTEGER NOT NULL);
+    CREATE INDEX candidates_claim ON candidates (claim);
+    CREATE TABLE served (guid TEXT PRIMARY KEY, claim TEXT NOT NULL UNIQUE, peer TEXT NOT NULL,
+        refused TEXT NOT NULL);
+    CREATE TABLE holds (guid TEXT PRIMARY KEY, number TEXT NOT NULL, login TEXT NOT NULL,
+        reason TEXT NOT NULL, print TEXT NOT NULL, since REAL NOT NULL, verdict TEXT NOT NULL);
+    CREATE TABLE losses (guid TEXT PRIMARY KEY, at REAL NOT NULL);
+    CREATE TABLE rejections (guid TEXT NOT NULL, output TEXT NOT NULL, dn TEXT NOT NULL,
+        login TEXT NOT NULL, number TEXT NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (guid, output));
+    CREATE TABLE history (id INTEGER PRIMARY KEY, at REAL NOT NULL, what TEXT NOT NULL,
+        guid TEXT NOT NULL, number TEXT NOT NULL, login TEXT NOT NULL,
+        fields TEXT NOT NULL, reason TEXT NOT NULL);
+    CREATE INDEX history_guid ON history (guid);
+    CREATE TABLE debts (kind TEXT NOT NULL, subject TEXT NOT NULL, since REAL NOT NULL,
+        reason TEXT NOT NULL, PRIMARY KEY (kind, subject));
+    """,
+)

@@ -1,0 +1,56 @@
+"""Values become rows and rows values; the order of columns is that of `migrations`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adwatch.core.model import PEER_FIELDS, Candidate, Change, Peer, Plan, Rejection, Served
+
+
+def peer_text(peer: Peer | None) -> str | None:
+    """A peer as JSON: its fields' values in their order, ASCII so that anything can be kept."""
+    return json.dumps([getattr(peer, name) for name in PEER_FIELDS]) if peer else None
+
+
+def peer(text: str) -> Peer:
+    """The peer that `peer_text` wrote."""
+    fields: Mapping[str, Any] = dict(zip(PEER_FIELDS, json.loads(text), strict=True))
+    return Peer(**{**fields, "extra": tuple((n, v) for n, v in fields["extra"])})
+
+
+def candidate(row: Any) -> Candidate:
+    """A candidate from its row."""
+    guid, dn, login, created, _, peer, reason, fault = row
+    return Candidate(guid, dn, login, created, peer(peer) if peer else None, reason, bool(fault))
+
+
+def served(row: Any) -> Served:
+    """A served peer from its row."""
+    return Served(peer(row[2]), json.loads(row[3]))
+
+
+def served_row(served: Served) -> tuple[str, str, str | None, str]:
+    """The row of a served peer."""
+    peer = served.peer
+    return peer.guid, peer.key, peer_text(peer), json.dumps(dict(served.refused))
+
+
+def change(row: Any) -> Change:
+    """A change from its row of history."""
+    at, what, guid, number, login, values, reason = row
+    fields = tuple((str(f), str(o), str(n)) for f, o, n in json.loads(values))
+    return Change(at, what, guid, number, login, fields, reason)
+
+
+def rejection(row: Any) -> Rejection:
+    """A rejection from its row."""
+    guid, output, dn, login, number, reason = row
+    return Rejection(guid, dn, login, number, reason, output)
+
+
+def rejection_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
+    """The rows of a plan's rejections."""
+    for r in plan.rejections:
+        yield r.guid, r.output, r.dn, r.login, r.number, r.reason

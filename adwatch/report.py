@@ -1,0 +1,298 @@
+"""What people ask the service: status, differences, explanations; nothing here changes a thing."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from adwatch import __version__
+from adwatch.core.mapping import Mapper, MappingError
+from adwatch.core.model import Change, Entry, Finding, Hold, Peer, Reach, Served
+from adwatch.core.plan import differences
+from adwatch.core.render import masked, sort_key
+from adwatch.core.secrets import ha1
+from adwatch.edges import asterisk
+from adwatch.service import Service
+
+ONLINE, DEGRADED, HELD, NOT_RUNNING = 0, 1, 2, 3
+STATES = {"online": ONLINE, "degraded": DEGRADED, "starting": DEGRADED, "held": HELD}
+
+
+def moment(seconds: float) -> str | None:
+    """Seconds since the epoch as ISO 8601 in UTC, None for never."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else None
+
+
+@dataclass(slots=True)
+class Health:
+    """What the running service knows of itself beyond the store."""
+
+    started: float = 0.0
+    turned: bool = False
+    last_success: float = 0.0
+    last_reconcile: float = 0.0
+    faults: dict[str, str] = field(default_factory=dict)
+    reach: Reach = field(default_factory=Reach)
+    pid: int | None = None
+
+
+def status(service: Service, health: Health, now: float) -> dict[str, Any]:
+    """The object of `status --json` (contract, section 4)."""
+    held = service.store.pending()
+    owed = service.store.owed("reload")
+    rejected = {rejection.guid for rejection in service.store.rejections()}
+    outputs = [
+        {
+            "name": output.name,
+            "path": str(output.path),
+            "written": moment(_written(service, output)),
+            "reload_owed": output.name in owed,
+            "fault": health.faults.get(f"output {output.name}")
+            or (health.faults.get("asterisk") if output.name in owed else None),
+        }
+        for output in service.outputs
+    ]
+    return {
+        "state": _state(health, bool(held)),
+        "directory": _directory(health, now),
+        "peers": {
+            "served": service.store.count(),
+            "rejected": len(rejected),
+            "held": len(held),
+        },
+        "outputs": outputs,
+        "alerts": {"open": [], "owed": 0},
+        "pid": health.pid,
+        "version": __version__,
+        "started": moment(health.started),
+    }
+
+
+def _written(service: Service, output: Any) -> float:
+    if output.name in service.written:
+        return service.written[output.name]
+    try:
+        return float(output.path.stat().st_mtime)
+    except OSError:
+        return 0.0
+
+
+def _state(health: Health, held: bool) -> str:  # noqa: FBT001
+    if health.pid is None:
+        return "stopped"
+    if held:
+        return "held"
+    if health.faults:
+        return "degraded"
+    return "online" if health.turned else "starting"
+
+
+def _directory(health: Health, now: float) -> dict[str, Any]:
+    reach = health.reach
+    lag = max(0.0, now - health.last_success) if health.last_success else None
+    return {
+        "server": reach.server or None,
+        "feed": reach.feed or None,
+        "why": reach.why or None,
+        "push": reach.push,
+        "connected_since": moment(reach.connected_since),
+        "last_success": moment(health.last_success),
+        "lag_seconds": round(lag, 3) if lag is not None else None,
+        "last_reconcile": moment(health.last_reconcile),
+        "sees_deletions": reach.sees_deletions,
+        "fault": health.faults.get("directory"),
+    }
+
+
+def status_text(said: dict[str, Any]) -> str:
+    """`status` for people: a line for each thing, faults in words."""
+    directory, peers = said["directory"], said["peers"]
+    lines = [f"{said['state']}: {peers['served']} peers served"]
+    if peers["held"]:
+        lines.append(f"held: {peers['held']} removals wait; see adwatch approve or adwatch reject")
+    if peers["rejected"]:
+        lines.append(f"rejected: {peers['rejected']} users have a value that can't be used")
+    feed = f" by {directory['feed']}" if directory["feed"] else ""
+    lines.append(f"directory: {directory['server'] or 'not connected'}{feed}")
+    if directory["last_success"]:
+        lines.append(f"last success: {directory['last_success']}")
+    if directory["sees_deletions"] is False:
+        lines.append("deletions: not visible to the account; found by comparing")
+    if directory["fault"]:
+        lines.append(f"directory fault: {directory['fault']}")
+    for output in said["outputs"]:
+        lines.append(f"output {output['name']}: {output['path']}, written {output['written']}")
+        if output["reload_owed"]:
+            lines.append(f"output {output['name']}: a reload is owed")
+        if output["fault"]:
+            lines.append(f"output {output['name']} fault: {output['fault']}")
+    return "\n".join(lines)
+
+
+def peers(served: Iterable[Served]) -> list[dict[str, str]]:
+    """The list of `peers --json`, by number; no secrets."""
+    names = ("number", "name", "email", "context", "call_group", "pickup_group", "mobile")
+    return [
+        {name: getattr(peer, name) for name in (*names, "guid", "dn", "login")}
+        for peer in sorted((s.peer for s in served), key=sort_key)
+    ]
+
+
+def change_text(change: Change) -> str:
+    """A change for people: when, what, who, then the fields, old → new."""
+    when = datetime.fromtimestamp(change.at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    head = f"{when} {change.what} {change.number or '-'} {change.login or change.guid}"
+    reason = f": {change.reason}" if change.reason else ""
+    fields = [f"    {name}: {old!r} → {new!r}" for name, old, new in change.values]
+    return "\n".join([head + reason, *fields])
+
+
+def change_json(change: Change) -> dict[str, Any]:
+    """A change as `history --json` lists it."""
+    return {
+        "at": moment(change.at),
+        "what": change.what,
+        "guid": change.guid,
+        "number": change.number,
+        "login": change.login,
+        "reason": change.reason,
+        "changes": [{"field": f, "old": o, "new": n} for f, o, n in change.values],
+    }
+
+
+def hold_text(hold: Hold) -> str:
+    """A loss that is held, for people."""
+    return (
+        f"{hold.number} {hold.login or hold.guid}: {hold.reason} (held since {moment(hold.since)})"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a sync would change, secrets masked."""
+
+    before: tuple[Peer, ...]
+    after: tuple[Peer, ...]
+    files: tuple[str, ...]
+    changes: tuple[Change, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether a sync would change nothing."""
+        return not self.files and not self.changes
+
+    def text(self) -> str:
+        """Peers added, removed and changed field by field, then each output's unified diff."""
+        old = {peer.guid: peer for peer in self.before}
+        new = {peer.guid: peer for peer in self.after}
+        reasons = {c.guid: c.reason for c in self.changes if c.what in ("removed", "held")}
+        lines = []
+        for guid, peer in new.items():
+            if guid not in old:
+                lines.append(f"+ {peer.number} {peer.name} ({peer.login})")
+            elif old[guid] != peer:
+                lines.append(f"~ {peer.number} {peer.name} ({peer.login})")
+                lines += [f"    {f}: {o!r} → {n!r}" for f, o, n in differences(old[guid], peer)]
+        for guid, peer in old.items():
+            if guid not in new:
+                lines.append(f"- {peer.number} {peer.name} ({peer.login}): {reasons.get(guid, '')}")
+        held = [c for c in self.changes if c.what in ("held", "rejected")]
+        lines += [f"! {c.what} {c.number} {c.login}: {c.reason}" for c in held]
+        return "\n".join([*lines, *self.files])
+
+
+def difference(service: Service, turn: Callable[[], tuple[Change, ...]]) -> Difference:
+    """What `turn`, taken on a dry service, changes."""
+    before = service.store.served()
+    changes = turn()
+    after = service.store.served()
+    people = {s.peer.guid: s.peer for s in (*before, *after)}.values()
+    known = {service.secret(peer) for peer in people}
+    known |= {ha1(peer.number, "asterisk", service.secret(peer)) for peer in people}
+    files = []
+    for output in service.outputs:
+        old = asterisk.read(output.path)
+        new = service.text(output, after) if service.store.cursor() else old
+        if old != new:
+            files.append(_unified(str(output.path), masked(old, known), masked(new, known)))
+    ordered = sorted
+    return Difference(
+        tuple(ordered((s.peer for s in before), key=sort_key)),
+        tuple(ordered((s.peer for s in after), key=sort_key)),
+        tuple(files),
+        changes,
+    )
+
+
+def _unified(path: str, old: str, new: str) -> str:
+    lines = difflib.unified_diff(
+        old.split("\n"), new.split("\n"), f"{path} (now)", f"{path} (new)", lineterm=""
+    )
+    return "\n".join(lines) or f"{path}: only secrets change"
+
+
+def explain(service: Service, finding: Finding) -> dict[str, Any]:
+    """Attributes read → mapping → peer, or the exact reason why there is none."""
+    entry = finding.entry
+    candidate = service.mapper.candidate(entry)
+    known = service.store.known(
+        frozenset({entry.guid}), [candidate.key] if candidate.key else [], time.time()
+    )
+    served, hold = known.served.get(entry.guid), known.holds.get(entry.guid)
+    reasons = []
+    if not finding.in_scope:
+        reasons.append(finding.outside)
+    if candidate.reason:
+        reasons.append(candidate.reason)
+    reasons += [
+        f"output {r.output}: {r.reason}" if r.output else r.reason
+        for r in known.rejections.get(entry.guid, ())
+        if r.reason != candidate.reason
+    ]
+    if hold is not None:
+        state = hold.verdict or "waits for a person"
+        reasons.append(f"its removal is held ({hold.reason}) and {state}")
+    if not reasons and served is None:
+        reasons.append("the next sync will serve it")
+    return {
+        "guid": entry.guid,
+        "dn": entry.dn,
+        "in_scope": finding.in_scope,
+        "attributes": _shown(entry, service.mapper, service.config.secrets.attribute),
+        "mapping": _mapping(service.mapper, entry),
+        "peer": peers([served])[0] if served else None,
+        "reasons": reasons,
+    }
+
+
+def _shown(entry: Entry, mapper: Mapper, secret: str | None) -> dict[str, list[str]]:
+    names = {name.lower(): name for name in mapper.attributes}
+    shown = {}
+    for name, values in sorted(entry.attributes.items()):
+        masks = secret is not None and name == secret.lower()
+        shown[names.get(name, name)] = ["********"] if masks else list(values)
+    return shown
+
+
+def _mapping(mapper: Mapper, entry: Entry) -> dict[str, str]:
+    try:
+        return mapper.fields(entry)
+    except MappingError as error:
+        return {"fault": str(error)}
+
+
+def explain_text(said: dict[str, Any]) -> str:
+    """An explanation for people."""
+    lines = [said["dn"], f"  GUID {said['guid']}", "  attributes:"]
+    lines += [f"    {name}: {', '.join(map(repr, v))}" for name, v in said["attributes"].items()]
+    lines += ["  mapping:", *(f"    {name}: {v!r}" for name, v in said["mapping"].items())]
+    if said["peer"]:
+        lines.append(f"  peer: {said['peer']['number']} {said['peer']['name']}")
+    else:
+        lines.append("  no peer")
+    lines += [f"  because: {reason}" for reason in said["reasons"]]
+    return "\n".join(lines)

@@ -1,0 +1,313 @@
+"""The service in the foreground: one loop that does what is due, and sleeps until more is.
+
+Other threads only set the wake event (push, signals, requests) or read a finished status.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Event
+from typing import Any, Final
+
+from adwatch.core.pace import NEVER, REST, Pace, Tempo
+from adwatch.core.words import line, span
+from adwatch.edges.control import Lock, Server
+from adwatch.edges.signals import Signals, exit_by
+from adwatch.errors import AdwatchError, CredentialsError
+from adwatch.report import Health, change_json, hold_text, status
+from adwatch.service import Service, Turn
+
+log = logging.getLogger(__name__)
+
+_EXIT_WITHIN_S: Final = 2.5
+_LOOK_AT_PASSWORD_S: Final = 2.0
+_REMEMBER_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class _Request:
+    """A command that another process hands over; `answered` is set once `answer` is there."""
+
+    said: dict[str, Any]
+    answer: dict[str, Any] = field(default_factory=dict)
+    answered: Event = field(default_factory=Event)
+
+
+class Runner:
+    """Owns the loop. `run()` returns the exit status once SIGTERM or SIGINT has come."""
+
+    def __init__(self, service: Service, password: Callable[[], str]) -> None:
+        self._service = service
+        self._password = password
+        self._wake = Event()
+        self._stop = Event()
+        self._woken = Event()
+        self._requests: SimpleQueue[_Request] = SimpleQueue()
+        self._lock = Lock(service.config.state)
+        self._server = Server(service.config.state, self._answer)
+        self._signals = Signals(self._signalled)
+        self._health = Health(started=time.time(), pid=os.getpid())
+        self._status: dict[str, Any] = {}
+        self._failing: dict[str, tuple[float, int]] = {}
+        self._refused_password = ""
+        self._listening = False
+        self._remembered_at = 0.0
+        self._pace: Pace
+
+    def run(self) -> int:
+        """Serves until told to stop. Raises RunningError where another instance does."""
+        self._service.prepare()
+        self._lock.take()
+        try:
+            self._signals.open((signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD))
+            self._service.open()
+            self._begin()
+            self._server.open()
+            log.info(line("started", pid=os.getpid(), peers=self._service.store.count()))
+            while not self._stop.is_set():
+                self._step()
+            log.info(line("stopped"))
+            self._remember()
+        finally:
+            self._server.close()
+            self._service.close()
+            self._lock.release()
+        return 0
+
+    def _begin(self) -> None:
+        """Takes up where the last process was, and serves the cache before asking anybody."""
+        wanted = self._service.config
+        now, wall = time.monotonic(), time.time()
+        tempo = Tempo(
+            poll=wanted.directory.poll,
+            reconcile=wanted.directory.reconcile,
+            settle=wanted.asterisk.settle,
+            at_most=wanted.asterisk.at_most,
+        )
+        store = self._service.store
+        self._health.last_success = float(store.meta("last_success") or 0)
+        self._health.last_reconcile = float(store.meta("last_reconcile") or 0)
+        due = self._health.last_reconcile + wanted.directory.reconcile - wall
+        ended, took = (float(x) for x in (store.meta("compared") or "0 0").split())
+        rest = min(max(0.0, ended + REST * took - wall), REST * took)
+        self._pace = Pace.begin(tempo, now, min(max(due, 0.0), tempo.reconcile), rest)
+        self._pace = self._pace.owes_comparison(owed=bool(store.owed("compare")))
+        turn = Turn()
+        self._service.publish(turn)
+        if self._service.reload_owed():
+            self._pace = self._pace.owes_reload(now)
+        self._note(turn)
+
+    def _step(self) -> None:
+        """Does what is due, then waits for the next thing that is."""
+        self._answer_requests()
+        if self._woken.is_set():
+            self._woken.clear()
+            self._pace = self._pace.woken(time.monotonic())
+        self._try_new_password()
+        how = self._pace.reads(time.monotonic())
+        if how:
+            self._turn(how)
+        self._look_after_reload()
+        self._publish_status()
+        if not self._stop.is_set():
+            self._wake.wait(self._wait())
+            self._wake.clear()
+
+    def _wait(self) -> float:
+        if not self._requests.empty():
+            return 0.0
+        wait = self._pace.wait(time.monotonic())
+        return min(wait, _LOOK_AT_PASSWORD_S) if self._refused_password else wait
+
+    def _turn(self, how: str) -> Turn:
+        """One turn, and what the pace makes of it."""
+        begun, wall = time.monotonic(), time.time()
+        turn = self._service.turn(how)
+        now = time.monotonic()
+        fault = turn.faults.get("directory")
+        if fault is None:
+            self._health.last_success = wall
+            self._pace = self._pace.read(now, reconciled=turn.full)
+            self._refused_password = ""
+            if turn.full:
+                self._health.last_reconcile = wall
+            if how == "compare" or turn.full:
+                took = now - begun
+                self._pace = self._pace.compared(now, took)
+                self._service.store.remember("compared", f"{time.time()} {took}")
+            if self._service.config.directory.push and not self._listening:
+                self._listening = True
+                self._service.directory.listen(self._on_push)
+        else:
+            refused = isinstance(fault, CredentialsError)
+            self._refused_password = self._password_now() if refused else ""
+            self._pace = self._pace.failed(now, random.random(), refused=refused)  # noqa: S311
+        owed = bool(self._service.store.owed("compare"))
+        self._pace = self._pace.owes_comparison(owed=owed)
+        self._note(turn)
+        return turn
+
+    def _on_push(self) -> None:
+        self._woken.set()
+        self._wake.set()
+
+    def _password_now(self) -> str:
+        try:
+            return self._password()
+        except AdwatchError:
+            return ""
+
+    def _try_new_password(self) -> None:
+        """A refused account is tried again soon only with another password."""
+        if self._refused_password and self._password_now() not in ("", self._refused_password):
+            self._pace = self._pace.retried(time.monotonic())
+
+    def _look_after_reload(self) -> None:
+        """Begins, follows and ends reloads; a failure stays owed and is tried again."""
+        now = time.monotonic()
+        owed = self._service.reload_owed()
+        if not owed and not self._service.reloading():
+            return
+        if not self._service.reloading() and not self._pace.reloads(now):
+            return
+        try:
+            if not self._service.reloading():
+                self._pace = self._pace.reloading()
+            if self._service.reload():
+                self._pace = self._pace.reload_done()
+                self._recovered("asterisk")
+                if self._service.reload_owed():
+                    self._pace = self._pace.owes_reload(now)
+        except AdwatchError as error:
+            self._pace = self._pace.reload_failed(now, random.random())  # noqa: S311
+            self._failed("asterisk", error)
+
+    def _note(self, turn: Turn) -> None:
+        """Logs what began or ended, never what merely goes on."""
+        idle = self._pace.reload_first == NEVER and not self._pace.reload_failures
+        if idle and self._service.reload_owed() and not self._service.reloading():
+            self._pace = self._pace.owes_reload(time.monotonic())
+        for part in [p for p in self._health.faults if p not in turn.faults and p != "asterisk"]:
+            self._recovered(part)
+        for part, fault in turn.faults.items():
+            self._failed(part, fault)
+        self._health.turned = True
+
+    def _failed(self, part: str, fault: AdwatchError) -> None:
+        since, count = self._failing.get(part, (time.time(), 0))
+        self._failing[part] = since, count + 1
+        changed = self._health.faults.get(part) != str(fault)
+        self._health.faults[part] = str(fault)
+        if changed or (count + 1) & count == 0:  # the first, the second, the fourth, …
+            log.error(
+                line(
+                    "fault",
+                    part=part,
+                    cause=fault.message,
+                    hint=fault.hint or None,
+                    times=count + 1,
+                )
+            )
+
+    def _recovered(self, part: str) -> None:
+        if part in self._failing:
+            since, count = self._failing.pop(part)
+            del self._health.faults[part]
+            lasted = span(time.time() - since)
+            log.info(line("recovered", part=part, failures=count, lasted=lasted))
+
+    def _publish_status(self) -> None:
+        """Makes the status that other threads hand out."""
+        self._health.reach = self._service.directory.reach()
+        self._status = status(self._service, self._health, time.time())
+        if time.monotonic() - self._remembered_at > _REMEMBER_S:
+            self._remember()
+
+    def _remember(self) -> None:
+        """Keeps what `status` shows while nothing runs."""
+        self._remembered_at = time.monotonic()
+        for key in ("last_success", "last_reconcile"):
+            self._service.store.remember(key, str(getattr(self._health, key)))
+
+    def _signalled(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._stop.set()
+            exit_by(_EXIT_WITHIN_S, 0)
+            self._service.directory.abort()
+        elif number == signal.SIGHUP:
+            self._woken.set()
+        self._wake.set()
+
+    def _answer(self, said: dict[str, Any]) -> dict[str, Any]:
+        """On a thread of the control socket: hands a request to the loop and waits for it."""
+        if said.get("command") == "status":
+            fresh = dict(self._status)
+            directory = dict(fresh.get("directory", {}))
+            if self._health.last_success:
+                directory["lag_seconds"] = round(time.time() - self._health.last_success, 3)
+            return {"exit": 0, "status": {**fresh, "directory": directory}}
+        request = _Request(said)
+        self._requests.put(request)
+        self._wake.set()
+        while not request.answered.wait(1.0):
+            if self._stop.is_set():
+                return {"exit": 1, "error": "adwatch is being stopped"}
+        return request.answer
+
+    def _answer_requests(self) -> None:
+        while True:
+            try:
+                request = self._requests.get_nowait()
+            except Empty:
+                return
+            try:
+                request.answer = self._do(request.said)
+            except AdwatchError as error:
+                request.answer = {"exit": error.exit_code, "error": str(error)}
+            finally:
+                request.answer = request.answer or {"exit": 1, "error": "adwatch met a bug"}
+                request.answered.set()
+
+    def _do(self, said: dict[str, Any]) -> dict[str, Any]:
+        command = said.get("command")
+        if command == "sync":
+            turn = self._turn("poll")
+            if "directory" not in turn.faults and self._service.store.owed("compare"):
+                turn = self._turn("compare")
+            return self._told(turn)
+        if command in ("approved", "dismissed"):
+            pending = self._service.store.pending()
+            _, turn = self._service.judge(command)
+            self._note_owed()
+            return {
+                "exit": 0,
+                "held": [hold_text(hold) for hold in pending],
+                "faults": [str(fault) for fault in turn.faults.values()],
+            }
+        if command == "rotate":
+            peer = self._service.peer(str(said.get("guid")))
+            turn = self._service.rotate(peer)
+            self._note_owed()
+            return {**self._told(turn), "secret": self._service.secret(peer)}
+        return {"exit": 2, "error": f"the running adwatch does not know {command!r}"}
+
+    def _note_owed(self) -> None:
+        if self._service.reload_owed():
+            self._pace = self._pace.owes_reload(time.monotonic())
+
+    def _told(self, turn: Turn) -> dict[str, Any]:
+        return {
+            "exit": turn.exit_code,
+            "changes": [change_json(change) for change in turn.changes],
+            "faults": [str(fault) for fault in turn.faults.values()],
+            "held": turn.held,
+            "peers": self._service.store.count(),
+        }

@@ -1,0 +1,134 @@
+"""The configuration becomes a service: which edges there are, and how they are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from adwatch.config.schema import Config
+from adwatch.config.schema import Output as OutputConfig
+from adwatch.core.mapping import Expressions, Mapper
+from adwatch.core.render import Format, Renderer, RenderError
+from adwatch.edges.directory.active import ActiveDirectory, Settings
+from adwatch.edges.directory.session import Security
+from adwatch.edges.keyfile import KeyFile
+from adwatch.edges.store import Store
+from adwatch.errors import ConfigError, Fault, PasswordError
+from adwatch.service import Directory, Output, Service, secret_of
+
+KEY_NAME = "secret.key"
+
+
+def build(config: Config, *, dry: bool = False, directory: Directory | None = None) -> Service:
+    """A service for a configuration, nothing opened yet.
+
+    Raises ConfigError where a template of the administrator's own can't be used.
+    """
+    mapper = make_mapper(config)
+    key = KeyFile(config.secrets.key_file or config.state / KEY_NAME)
+    return Service(
+        config,
+        directory or make_directory(config, mapper),
+        mapper,
+        Store(config.state),
+        key,
+        tuple(_output(config, key, index) for index in range(len(config.outputs))),
+        dry=dry,
+    )
+
+
+def make_mapper(config: Config) -> Mapper:
+    """The compiled `peers` section."""
+    return Mapper(
+        Expressions(
+            fields=config.peers.fields(),
+            secret_attribute=config.secrets.attribute or "",
+            drop_disabled=config.directory.disabled == "drop",
+        )
+    )
+
+
+def make_directory(config: Config, mapper: Mapper) -> ActiveDirectory:
+    """The directory as configured; it connects when it is first asked."""
+    wanted = config.directory
+    return ActiveDirectory(
+        Settings(
+            servers=tuple(wanted.servers),
+            domain=wanted.domain,
+            security=Security(
+                start=wanted.tls.start,
+                user=wanted.user or "",
+                ca_file=str(wanted.tls.ca_file) if wanted.tls.ca_file else None,
+                verify=wanted.tls.verify,
+                timeout_s=wanted.timeout,
+            ),
+            password=password_reader(config),
+            bases=tuple(wanted.base),
+            filter=wanted.filter,
+            feed=wanted.feed,
+            attributes=mapper.attributes,
+        )
+    )
+
+
+def password_reader(config: Config) -> Callable[[], str]:
+    """Reads the bind password anew at each call, without a line end behind it.
+
+    What it gives raises PasswordError where the file can't be read or is empty.
+    """
+
+    def read() -> str:
+        if config.directory.password is not None:
+            return config.directory.password.get_secret_value()
+        assert config.directory.password_file is not None
+        path = config.resolve(config.directory.password_file)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise PasswordError(
+                f"the password file {path} can't be read: {cause}",
+                "put the bind password there and let adwatch's user read it",
+            ) from error
+        password = text.removesuffix("\n").removesuffix("\r")
+        if not password:
+            raise PasswordError(f"the password file {path} is empty", "put the password there")
+        return password
+
+    return read
+
+
+def _output(config: Config, key: KeyFile, index: int) -> Output:
+    wanted = config.outputs[index]
+    renderer = Renderer(_format(config, wanted, index), lambda peer: secret_of(config, key, peer))
+    try:
+        renderer.check()
+    except RenderError as error:
+        raise _template_fault(config, index, str(error)) from error
+    return Output(
+        name=wanted.name,
+        path=wanted.path,
+        renderer=renderer,
+        mode=wanted.mode,
+        owner=wanted.owner,
+        reload=wanted.reload,
+    )
+
+
+def _format(config: Config, wanted: OutputConfig, index: int) -> Format:
+    options = tuple(sorted(wanted.options.items()))
+    if wanted.template is None:
+        assert wanted.format is not None
+        return Format(wanted.format, options)
+    try:
+        source = Path(wanted.template).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise _template_fault(config, index, f"{wanted.template}: {cause}") from error
+    return Format(str(wanted.template), options, source or "\n")
+
+
+def _template_fault(config: Config, index: int, message: str) -> ConfigError:
+    line, column = config.position("outputs", index, "template")
+    fault = Fault(line, column, f"outputs[{index}].template", message)
+    return ConfigError(str(config.origin), [fault])
