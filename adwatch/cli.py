@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -186,6 +186,8 @@ def _sync(given: Any) -> int:
         turn = _one_turn(service, progress)
         if not given.dry_run:
             service.reload_now(turn)
+            if "directory" not in turn.faults:
+                service.remember_success(service.clock())
         return _told(
             {
                 "exit": turn.exit_code,
@@ -344,22 +346,17 @@ def _render(given: Any) -> int:
 
 def _last_text(config: Path, name: str) -> bytes | None:
     """The last good text: from the state, else from the output itself, else None."""
-    from adwatch.config.source import DEFAULT_STATE, outputs_of, read_tree, state_of
+    from adwatch.config.source import beside, outputs_of, read, state_of
 
-    state, outputs = Path(DEFAULT_STATE), dict[str, str]()
-    try:
-        tree = read_tree(config)
-        state = config.parent / state_of(tree)
-        outputs = {n: str(config.parent / p) for n, p in outputs_of(tree)}
-    except AdwatchError:
-        pass  # Asterisk's user may not read the configuration, but may read the state
-    for path in (state / "outputs" / name, *(Path(outputs[n]) for n in outputs if n == name)):
-        try:
-            text = path.read_bytes()
-        except (OSError, ValueError):
-            continue
-        if text:
-            return text
+    tree: Any = {}
+    with suppress(AdwatchError):  # Asterisk's user may read the state, if not the configuration
+        tree = read(config).tree
+    paths = [beside(config, state_of(tree)) / "outputs" / name]
+    paths += [beside(config, path) for known, path in outputs_of(tree) if known == name]
+    for path in paths:
+        with suppress(OSError, ValueError):
+            if text := path.read_bytes():
+                return text
     return None
 
 

@@ -234,8 +234,7 @@ class Runner:
     def _remember(self) -> None:
         """Keeps what `status` shows while nothing runs."""
         self._remembered_at = time.monotonic()
-        for key in ("last_success", "last_reconcile"):
-            self._service.store.remember(key, str(getattr(self._health, key)))
+        self._service.remember_success(self._health.last_success)
 
     def _signalled(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):

@@ -196,6 +196,7 @@ class Service:
         if batch.full:
             self._refuse_to_forget(mapped)
             self.store.settle("compare", "")
+            self.store.remember("last_reconcile", str(batch.at))
         self.store.apply(plan, batch, names, batch.at - self.config.safety.window)
         turn.changes = plan.history
         for change in plan.history:
@@ -228,6 +229,10 @@ class Service:
     def _refusals(self, peer: Peer) -> dict[str, str]:
         said = {output.name: output.renderer.refusal(peer) for output in self.outputs}
         return {name: reason for name, reason in said.items() if reason}
+
+    def remember_success(self, at: float) -> None:
+        """Keeps, for `status` while nothing runs, when the directory was read last."""
+        self.store.remember("last_success", str(at))
 
     def publish(self, turn: Turn) -> None:
         """Writes every output that is owed, and the debt of its reload before it."""

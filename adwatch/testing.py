@@ -202,5 +202,5 @@ class MemoryDirectory:
         if entry is None:
             return "deleted in AD" if self.sees_deletions else "deleted, or hidden from the account"
         if not self._below(entry):
-            return f"moved out of the base, to {entry.dn}"
+            return f"outside of the base, at {entry.dn}"
         return "no longer matches the filter"

@@ -220,7 +220,7 @@ class _Builder:
             while loader.check_event():
                 self._take(loader.get_event())  # type: ignore[no-untyped-call]
         except yaml.MarkedYAMLError as error:
-            raise _syntax(error) from None
+            raise self._unclosed(error) or _syntax(error) from None
         except (yaml.YAMLError, ValueError, OverflowError):  # PyYAML's chr() of "\UFFFFFFFF"
             raise _Unusable(_at(loader.get_mark()), "is not YAML") from None
         finally:
@@ -230,6 +230,14 @@ class _Builder:
             at = self._source.marks[()].value
             raise _Unusable(at, "must be sections, such as directory: and outputs:")
         self._source.tree = root
+
+    def _unclosed(self, error: yaml.MarkedYAMLError) -> _Unusable | None:
+        """The complaint about a bracket that was open when the text ended."""
+        if "flow" not in (error.context or "") or "stream end" not in (error.problem or ""):
+            return None
+        inside = self._stack[-1]
+        bracket = "[" if isinstance(inside.content, list) else "{"
+        return _Unusable(self._source.marks[inside.way].value, f"'{bracket}' is never closed")
 
     def _take(self, event: Any) -> None:
         if isinstance(event, DocumentStartEvent):
@@ -319,12 +327,10 @@ def _syntax(error: yaml.MarkedYAMLError) -> _Unusable:
         (token and "\\t" in token[1], here, "a tab stands here: indent with spaces"),
         (token, here, f"put a value that begins with {token and token[1]} in quotes"),
         (
-            re.search("alias|anchor|tag|a node", context),
-            there,
+            re.search("alias|anchor|tag|a node", context) or "'<alias>'" in problem,
+            here if "<alias>" in problem else there,
             "put a value that begins with *, & or ! in quotes",
         ),
-        ("stream end" in problem and "sequence" in context, there, "'[' is never closed"),
-        ("stream end" in problem and "flow" in context, there, "'{' is never closed"),
         (
             "end of stream" in problem and "quoted" in context,
             there,

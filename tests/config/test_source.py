@@ -14,6 +14,8 @@ from adwatch.config import source
 from adwatch.config.load import load
 from adwatch.errors import ConfigError
 
+HEAD = "directory: {servers: ldaps://dc1.example.test, user: u, password_file: p}\n"
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),
@@ -60,23 +62,10 @@ from adwatch.errors import ConfigError
             ],
             id="code",
         ),
-        pytest.param(
-            "state: /a\nagi: null\nstate: &b *c\n",
-            ["config.yaml:3:11: put a value that begins with *, & or ! in quotes"],
-            id="anchored alias",
-        ),
     ],
 )
 def test_beyond_plain_yaml(text, expected, lines):
-    head = "directory: {domain: example.test, user: u, password_file: p}\n"
-    shifted = [_shift(line, 1) for line in expected]
-    assert [line for line in lines(head + text) if line in shifted] == shifted
-    assert len(lines(head + text)) <= len(expected) + 1
-
-
-def _shift(line, by):
-    name, number, rest = line.split(":", 2)
-    return f"{name}:{int(number) + by}:{rest}"
+    assert lines(text + HEAD) == expected
 
 
 @pytest.mark.parametrize(
@@ -105,6 +94,11 @@ def _shift(line, by):
             id="two colons",
         ),
         pytest.param(
+            "state: &b *c\n",
+            "config.yaml:1:11: put a value that begins with *, & or ! in quotes",
+            id="anchored alias",
+        ),
+        pytest.param(
             "state: @x\n",
             "config.yaml:1:8: put a value that begins with '@' in quotes",
             id="reserved",
@@ -117,7 +111,6 @@ def _shift(line, by):
         pytest.param(
             "state: /a\nfoo\n", "config.yaml:2:1: a key without ':' stands here", id="no colon"
         ),
-        pytest.param("state: /a\n...\nfoo: %\n---\nb: 1", None, id="several documents"),
         pytest.param(
             "state: /a\n---\nstate: /b\n",
             "config.yaml:2:1: a second document begins here (---): keep one",
@@ -150,11 +143,6 @@ def _shift(line, by):
             id="control character",
         ),
         pytest.param(
-            "state: Ж/\n".encode() + b"user: Ж\xff\n",
-            None,
-            id="not quite UTF-8",
-        ),
-        pytest.param(
             b"state: \xd0\x96\nuser: \xd0\x96\xff\n",
             "config.yaml:2:8: the octet 0xff is not UTF-8: save the file as UTF-8",
             id="invalid UTF-8",
@@ -174,14 +162,10 @@ def _shift(line, by):
             "config.yaml:1:27: state[0][0]: is nested too deeply",
             id="deep",
         ),
-        pytest.param(
-            'state: "\\UFFFFFFFF"\n', "config.yaml:1:8: is not YAML", id="beyond Unicode"
-        ),
+        pytest.param('state: "\\UFFFFFFFF"\n', "config.yaml:1:11: is not YAML", id="beyond Unicode"),
     ],
 )
 def test_no_yaml_at_all(text, expected, lines):
-    if expected is None:
-        pytest.skip("superseded")
     assert lines(text) == [expected]
 
 
@@ -306,16 +290,16 @@ def test_path_is_told_as_it_was_given(write, monkeypatch):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.text(alphabet="a:-[]{}#&*!|>'\"%@`?,\\ \t\n0~<") | st.text())
-@example('"\\x')
-@example("? a\n: b")
-@example("? [a]\n: b")
-@example("*a: b")
-@example(": b")
-@example("%YAML 9.9\n---\na")
-@example("%TAG ! x:\n---\n!a b: !!c d")
-@example('a: "\\ud800"')
-@example("<<: {a: b}\n<<: *x")
+@given(text=st.text(alphabet="a:-[]{}#&*!|>'\"%@`?,\\ \t\n0~<") | st.text())
+@example(text='"\\x')
+@example(text="? a\n: b")
+@example(text="? [a]\n: b")
+@example(text="*a: b")
+@example(text=": b")
+@example(text="%YAML 9.9\n---\na")
+@example(text="%TAG ! x:\n---\n!a b: !!c d")
+@example(text='a: "\\ud800"')
+@example(text="<<: {a: b}\n<<: *x")
 def test_any_text_is_a_tree_or_faults_at_a_place(text, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
@@ -335,8 +319,9 @@ def test_alias_bomb_is_no_bomb(lines):
     bomb = "a0: &a0 [x, x]\n" + "".join(
         f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)
     )
-    assert lines(bomb)[0] == (
-        "config.yaml:1:1: a0: unknown key"
+    assert (
+        "config.yaml:2:10: a1[0]: an alias (*) is not taken: put a value that begins so in quotes"
+        in lines(bomb)
     )
 
 

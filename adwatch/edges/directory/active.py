@@ -235,7 +235,7 @@ class ActiveDirectory:
         usn = feeds.read_gate(link.session)
         stale = self._stale(link, since, usn)
         if since is None or stale:
-            log.info(line("full_read", why=stale or "nothing is known yet"))
+            log.info(line("full_read", why=stale or "a comparison of everything is due"))
             return self._read_all(link, usn, known, progress)
         if usn == since.usn:
             return Batch((), frozenset(), full=False, cursor=since, at=self._clock())
@@ -359,7 +359,7 @@ class ActiveDirectory:
         if row.text("isdeleted") == "TRUE":
             return "deleted in AD"
         if not any(_below(row.dn, base) for base in self._bases(link)):
-            return f"moved out of the base, to {row.dn}"
+            return f"outside of the base, at {row.dn}"
         empty = [name for name in self._tested if not row.values.get(name.lower())]
         if empty:
             return f"no longer matches the filter: {', '.join(empty)} empty"

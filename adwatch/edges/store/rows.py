@@ -22,8 +22,8 @@ def peer(text: str) -> Peer:
 
 def candidate(row: Any) -> Candidate:
     """A candidate from its row."""
-    guid, dn, login, created, _, peer, reason, fault = row
-    return Candidate(guid, dn, login, created, peer(peer) if peer else None, reason, bool(fault))
+    guid, dn, login, created, _, text, reason, fault = row
+    return Candidate(guid, dn, login, created, peer(text) if text else None, reason, bool(fault))
 
 
 def served(row: Any) -> Served:
