@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from adwatch.service import Service, Turn
 
 USAGE: Final = 2
-_REFUSE_RELOAD: Final = "[adwatch has no readable state: this line keeps Asterisk's peers\n"
-_LEVELS: Final = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -103,34 +101,15 @@ def _dump(value: Any) -> None:
     _say(json.dumps(value, ensure_ascii=False, indent=2).encode("utf-8", "replace").decode())
 
 
-class _Lines(logging.Formatter):
-    """Key=value lines; under systemd with the journal's level in front."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._journal = "JOURNAL_STREAM" in os.environ
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = f"level={record.levelname.lower()} {record.getMessage()}"
-        if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
-        return f"<{_LEVELS.get(record.levelno, 6)}>{text}" if self._journal else text
-
-
-def _log(given: Any, level: int = logging.WARNING) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines())
-    logging.basicConfig(level=logging.DEBUG if given.verbose else level, handlers=[handler])
-
-
 def _path(given: Any) -> Path:
     return Path(given.config or os.environ.get("ADWATCH_CONFIG") or "/etc/adwatch/config.yaml")
 
 
 def _load(given: Any, level: int = logging.WARNING) -> Config:
+    from adwatch import journal
     from adwatch.config.load import load
 
-    _log(given, level)
+    journal.begin(logging.DEBUG if given.verbose else level)
     return load(_path(given))
 
 
@@ -338,26 +317,12 @@ def _history(given: Any) -> int:
 
 def _render(given: Any) -> int:
     """Prints configuration and nothing else, whatever is wrong: Asterisk reads stderr too."""
-    text = _last_text(_path(given), given.output)
-    sys.stdout.buffer.write(text if text is not None else _REFUSE_RELOAD.encode())
+    from adwatch.lastgood import REFUSE_RELOAD, last_good
+
+    text = last_good(_path(given), given.output)
+    sys.stdout.buffer.write(REFUSE_RELOAD if text is None else text)
     sys.stdout.buffer.flush()
     return 0 if text is not None else 1
-
-
-def _last_text(config: Path, name: str) -> bytes | None:
-    """The last good text: from the state, else from the output itself, else None."""
-    from adwatch.config.source import beside, outputs_of, read, state_of
-
-    tree: Any = {}
-    with suppress(AdwatchError):  # Asterisk's user may read the state, if not the configuration
-        tree = read(config).tree
-    paths = [beside(config, state_of(tree)) / "outputs" / name]
-    paths += [beside(config, path) for known, path in outputs_of(tree) if known == name]
-    for path in paths:
-        with suppress(OSError, ValueError):
-            if text := path.read_bytes():
-                return text
-    return None
 
 
 def _secret(given: Any) -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from adwatch import lastgood
 from adwatch.config.schema import Config
 from adwatch.core.mapping import Mapper
 from adwatch.core.model import Batch, Candidate, Change, Cursor, Finding, Peer, Plan, Reach, Served
@@ -151,8 +152,8 @@ class Service:
         state = self.config.state
         try:
             state.mkdir(mode=0o751, parents=True, exist_ok=True)
-            (state / LAST_GOOD).mkdir(mode=0o751, exist_ok=True)
-            shutil.chown(state / LAST_GOOD, state.stat().st_uid, state.stat().st_gid)
+            (state / lastgood.DIRECTORY).mkdir(mode=0o751, exist_ok=True)
+            shutil.chown(state / lastgood.DIRECTORY, state.stat().st_uid, state.stat().st_gid)
         except OSError as error:
             raise OutputError(
                 f"the state directory {state} can't be made: {error.strerror}",
@@ -266,7 +267,7 @@ class Service:
                 raise
             self.written[output.name] = self.clock()
             log.info(line("written", output=output.name, path=output.path))
-        copy = last_good(self.config.state, output.name)
+        copy = lastgood.path_of(self.config.state, output.name)
         if asterisk.differs(copy, text):
             asterisk.replace(copy, text, output.mode, output.owner)
 
@@ -366,14 +367,6 @@ class Service:
         self.publish(turn)
         log.info(line("rotated", number=peer.number, login=peer.login))
         return turn
-
-
-LAST_GOOD = "outputs"
-
-
-def last_good(state: Path, name: str) -> Path:
-    """Where an output's last good text lies: readable by whoever may read the output."""
-    return state / LAST_GOOD / name
 
 
 def secret_of(config: Config, key: KeyFile, peer: Peer) -> str:

@@ -26,10 +26,9 @@ from adwatch.config.source import (
     STATE,
     Marks,
     Position,
-    Way,
     position,
 )
-from adwatch.config.values import Address, Duration, Wrongness, quoted
+from adwatch.config.values import Address, Duration, Wrong, Wrongness, quoted
 
 __all__ = [
     "Alerts",
@@ -175,6 +174,19 @@ class Contacts(Part):
     """LDAP filter: which objects are contacts."""
 
 
+def _doubles(outputs: tuple[Output, ...]) -> Iterator[Wrongness]:
+    """No two outputs have one name or one file."""
+    own = ("name", "path")
+    for key in own:
+        seen: dict[str, int] = {}
+        for index, output in enumerate(outputs):
+            value = os.path.normpath(getattr(output, key))
+            if (first := seen.setdefault(value, index)) != index:
+                rests_on = tuple((at, of) for at in (index, first) for of in own)
+                message = f"{quoted(value)} is the {key} of outputs[{first}] too"
+                yield Wrongness((index, key), message, rests_on)
+
+
 class Config(Part):
     """The whole configuration. `origin` is the file it was read from, as it was given."""
 
@@ -209,6 +221,13 @@ class Config(Part):
         """A missing directory is an empty one, whose own faults say what it needs."""
         return {"directory": {}, **data} if isinstance(data, dict) else data
 
+    @field_validator("outputs")
+    @classmethod
+    def _distinct(cls, outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+        if faults := tuple(_doubles(outputs)):
+            raise Wrong(*faults)
+        return outputs
+
     @property
     def origin(self) -> Path:
         """The file that the configuration was read from, as it was given."""
@@ -228,14 +247,3 @@ class Config(Part):
     def not_yet(self) -> list[tuple[str, str]]:
         """The keys that this version accepts without acting on them: key and sentence."""
         return notyet.idle(self)
-
-    def clashes(self) -> Iterator[Wrongness]:
-        """No two outputs have one name or one file."""
-        for key in ("name", "path"):
-            seen: dict[str, int] = {}
-            for index, output in enumerate(self.outputs):
-                value = os.path.normpath(getattr(output, key))
-                if (first := seen.setdefault(value, index)) != index:
-                    ways: tuple[Way, ...] = (("outputs", index), ("outputs", first))
-                    message = f"{quoted(value)} is the {key} of outputs[{first}] too"
-                    yield Wrongness(("outputs", index, key), message, ways)

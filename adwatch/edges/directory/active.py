@@ -11,9 +11,9 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from adwatch.core.ldapfilter import any_of, escape, filter_attributes, guid_clause
@@ -23,11 +23,10 @@ from adwatch.core.words import line
 from adwatch.edges.directory import feeds
 from adwatch.edges.directory.locate import domain_controllers
 from adwatch.edges.directory.push import Push
+from adwatch.edges.directory.scope import Scope, guid_of, to_entry
 from adwatch.edges.directory.session import (
-    SHOW_DELETED,
     SUBTREE,
     LdapError,
-    Row,
     Security,
     Session,
 )
@@ -38,11 +37,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Known = Callable[[], Mapping[str, str]]
 Progress = Callable[[int], None]
-
-_BY_GUID: Final = 100
-_NO_OBJECT: Final = 32
-# Renaming or moving one of these changes the DN of all below it, and no feed says so.
-_CONTAINERS: Final = frozenset({b"organizationalUnit", b"container"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +64,7 @@ class _Link:
     root: feeds.Root
     choice: feeds.Choice
     sees_deletions: bool
+    scope: Scope
 
 
 class ActiveDirectory:
@@ -89,7 +84,6 @@ class ActiveDirectory:
         tested = filter_attributes(settings.filter)
         asked = {a.lower(): a for a in (*ALWAYS_ASKED, *tested, *settings.attributes)}
         self._attributes = tuple(asked.values())
-        self._tested = tested
         self._groups = "memberof" in asked
         self._watched = (*self._attributes, "name", "isDeleted", *(["member"] * self._groups))
 
@@ -120,7 +114,7 @@ class ActiveDirectory:
                     raise DirectoryError(f"{url} says that it is not synchronized")  # noqa: TRY301
                 choice = feeds.choose(session, root, self._settings.feed, self._watched)
                 sees = feeds.sees_deletions(session, root.naming_context)
-                return _Link(session, root, choice, sees)
+                return _Link(session, root, choice, sees, self._scope(session, root))
             except CredentialsError:
                 raise  # the next DC would count one more wrong password
             except DirectoryError as error:
@@ -223,11 +217,14 @@ class ActiveDirectory:
     def _question(self, link: _Link) -> str:
         """A digest of what is asked: answers to another question are not comparable."""
         flags = link.choice.dirsync.flags if link.choice.dirsync else -1
-        asked = [1, self._settings.filter, self._bases(link), sorted(self._watched), flags]
+        asked = [1, self._settings.filter, self._settings.bases, sorted(self._watched), flags]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
-    def _bases(self, link: _Link) -> tuple[str, ...]:
-        return self._settings.bases or (link.root.naming_context,)
+    def _scope(self, session: Session, root: feeds.Root) -> Scope:
+        context = root.naming_context
+        bases = self._settings.bases or (context,)
+        text = self._settings.filter
+        return Scope(session, context, bases, text, self._attributes, groups=self._groups)
 
     def _read(
         self, link: _Link, since: Cursor | None, known: Known, progress: Progress | None
@@ -246,7 +243,7 @@ class ActiveDirectory:
                 raise
             log.warning(line("cookie_refused", code=error.code, cause=error.message))
             return self._read_all(link, usn, known, progress)
-        found, gone, container = self._look(link, {n.guid for n in named})
+        found, gone, container = link.scope.look({n.guid for n in named})
         return Batch(
             entries=tuple(found.values()),
             asked=frozenset(n.guid for n in named),
@@ -300,90 +297,24 @@ class ActiveDirectory:
         """Everything in scope; the cookie is fetched first, so that nothing falls between."""
         cookie = link.choice.dirsync.start(link.session) if link.choice.dirsync else b""
         found: dict[str, Entry] = {}
-        for row in self._scope(link, self._settings.filter, self._attributes):
-            entry = _entry(row)
+        for entry in link.scope.everybody():
             found[entry.guid] = entry
             if progress:
                 progress(len(found))
-        more, gone, _ = self._look(link, frozenset(known()) - frozenset(found))
+        more, gone, _ = link.scope.look(frozenset(known()) - frozenset(found))
         found |= more  # moved about while the answer was made
         cursor = Cursor(link.session.url, link.root.invocation, usn, cookie, self._question(link))
         entries = tuple(found.values())
         return Batch(entries, frozenset(found), True, cursor, self._clock(), gone)
 
-    def _scope(self, link: _Link, text: str, attributes: Iterable[str]) -> Iterator[Row]:
-        """The rows below every base; a base that is not there is a fault, never an empty one."""
-        for base in self._bases(link):
-            try:
-                yield from link.session.search_all(base, text, tuple(attributes))
-            except LdapError as error:
-                if error.code != _NO_OBJECT:
-                    raise
-                raise DirectoryError(
-                    f"{link.session.url}: the base {base} is not there, or not to be seen",
-                    "correct directory.base, or let the account list what is in it",
-                ) from error
-
-    def _look(
-        self, link: _Link, guids: Iterable[str]
-    ) -> tuple[dict[str, Entry], dict[str, str], str]:
-        """Reads objects by GUID: those in scope, why the others are not, and why to compare."""
-        found: dict[str, Entry] = {}
-        gone: dict[str, str] = {}
-        container = ""
-        ordered = sorted(guids)
-        for at in range(0, len(ordered), _BY_GUID):
-            part = ordered[at : at + _BY_GUID]
-            these = any_of(guid_clause(guid) for guid in part)
-            rows = self._scope(link, f"(&{these}{self._settings.filter})", self._attributes)
-            found |= {entry.guid: entry for entry in map(_entry, rows)}
-            missing = [guid for guid in part if guid not in found]
-            if missing:
-                outside = self._outside(link, missing)
-                gone |= {guid: self._why(link, outside.get(guid)) for guid in missing}
-                container = container or self._hint(outside.values())
-        return found, gone, container
-
-    def _outside(self, link: _Link, guids: list[str]) -> dict[str, Row]:
-        wanted = ("objectGUID", "objectClass", "isDeleted", "userAccountControl", *self._tested)
-        these = any_of(guid_clause(guid) for guid in guids)
-        rows = link.session.search(
-            link.root.naming_context, SUBTREE, these, wanted, controls=[(SHOW_DELETED, True, None)]
-        )
-        return {_guid(row): row for row in rows}
-
-    def _why(self, link: _Link, row: Row | None) -> str:
-        """Why an object is out of scope, in words."""
-        if row is None:
-            return "deleted, or hidden from the account"
-        if row.text("isdeleted") == "TRUE":
-            return "deleted in AD"
-        if not any(_below(row.dn, base) for base in self._bases(link)):
-            return f"outside of the base, at {row.dn}"
-        empty = [name for name in self._tested if not row.values.get(name.lower())]
-        if empty:
-            return f"no longer matches the filter: {', '.join(empty)} empty"
-        return "no longer matches the filter"
-
-    def _hint(self, rows: Iterable[Row]) -> str:
-        """Why objects that are no users make a comparison necessary, empty where they don't."""
-        for row in rows:
-            classes = set(row.values.get("objectclass", ()))
-            if classes & _CONTAINERS and row.text("isdeleted") != "TRUE":
-                return f"{row.dn} changed, and with it perhaps the DN of all below it"
-            if self._groups and b"group" in classes:
-                return f"the group {row.dn} changed"
-        return ""
-
     def _compare(self, link: _Link, since: Cursor, known: Known) -> Batch:
         if self._groups or self._stale(link, since, since.usn):
             return self._read_all(link, feeds.read_gate(link.session), known, None)
-        rows = self._scope(link, self._settings.filter, ["objectGUID"])
-        listed = {_guid(row): row.dn for row in rows}
+        listed = link.scope.listed()
         have = known()
         odd = {guid for guid, dn in listed.items() if have.get(guid) != dn}
         odd |= frozenset(have) - frozenset(listed)
-        found, gone, _ = self._look(link, odd)
+        found, gone, _ = link.scope.look(odd)
         return Batch(
             tuple(found.values()),
             frozenset(odd),
@@ -406,31 +337,8 @@ class ActiveDirectory:
                 link.root.naming_context, SUBTREE, any_of(iter(clauses)), tuple(wanted)
             )
         )
-        inside, gone, _ = self._look(link, {_guid(row) for row in rows})
+        inside, gone, _ = link.scope.look({guid_of(row) for row in rows})
         return [
-            Finding(_entry(row), _guid(row) in inside, gone.get(_guid(row), "")) for row in rows
+            Finding(to_entry(row), guid_of(row) in inside, gone.get(guid_of(row), ""))
+            for row in rows
         ]
-
-
-def _guid(row: Row) -> str:
-    octets = row.values.get("objectguid")
-    if not octets:
-        raise DirectoryError(
-            f"{row.dn} came without its objectGUID", "let the account read objectGUID"
-        )
-    return feeds.guid_text(octets[0])
-
-
-def _entry(row: Row) -> Entry:
-    """A row as text; several values are a set in AD, so they are put in order."""
-    texts = {
-        name.partition(";")[0]: tuple(sorted(v.decode("utf-8", "surrogateescape") for v in values))
-        for name, values in row.values.items()
-        if values and name != "objectguid"
-    }
-    return Entry(_guid(row), row.dn, texts)
-
-
-def _below(dn: str, base: str) -> bool:
-    """Whether a DN lies below a base, as far as its text tells."""
-    return dn.lower() == base.lower() or dn.lower().endswith("," + base.lower())

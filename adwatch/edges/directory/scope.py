@@ -1,0 +1,137 @@
+"""Who is in scope: reads below the bases with the user's own filter, and reasons why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from adwatch.core.ldapfilter import any_of, filter_attributes, guid_clause
+from adwatch.core.model import Entry
+from adwatch.edges.directory.feeds import guid_text
+from adwatch.edges.directory.session import SHOW_DELETED, SUBTREE, LdapError, Row, Session
+from adwatch.errors import DirectoryError
+
+_BY_GUID: Final = 100
+_NO_OBJECT: Final = 32
+# Renaming or moving one of these changes the DN of all below it, and no feed says so.
+_CONTAINERS: Final = frozenset({b"organizationalUnit", b"container"})
+
+
+class Scope:
+    """The users that the configuration speaks of, on one session.
+
+    `attributes` are read of each; `groups` says that membership matters.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        context: str,
+        bases: tuple[str, ...],
+        text: str,
+        attributes: tuple[str, ...],
+        *,
+        groups: bool,
+    ) -> None:
+        self._session = session
+        self._context = context
+        self._bases = bases
+        self._filter = text
+        self._attributes = attributes
+        self._tested = filter_attributes(text)
+        self._groups = groups
+
+    def everybody(self) -> Iterator[Entry]:
+        """Every user in scope; one may come twice."""
+        return map(to_entry, self.rows(self._filter, self._attributes))
+
+    def listed(self) -> dict[str, str]:
+        """The DN of every user in scope, by GUID."""
+        return {guid_of(row): row.dn for row in self.rows(self._filter, ["objectGUID"])}
+
+    def rows(self, text: str, attributes: Iterable[str]) -> Iterator[Row]:
+        """The rows below every base; a base that is not there is a fault, never an empty one."""
+        for base in self._bases:
+            try:
+                yield from self._session.search_all(base, text, tuple(attributes))
+            except LdapError as error:
+                if error.code != _NO_OBJECT:
+                    raise
+                raise DirectoryError(
+                    f"{self._session.url}: the base {base} is not there, or not to be seen",
+                    "correct directory.base, or let the account list what is in it",
+                ) from error
+
+    def look(self, guids: Iterable[str]) -> tuple[dict[str, Entry], dict[str, str], str]:
+        """Reads objects by GUID: those in scope, why the others are not, and why to compare."""
+        found: dict[str, Entry] = {}
+        gone: dict[str, str] = {}
+        container = ""
+        ordered = sorted(guids)
+        for at in range(0, len(ordered), _BY_GUID):
+            part = ordered[at : at + _BY_GUID]
+            these = any_of(guid_clause(guid) for guid in part)
+            rows = self.rows(f"(&{these}{self._filter})", self._attributes)
+            found |= {entry.guid: entry for entry in map(to_entry, rows)}
+            missing = [guid for guid in part if guid not in found]
+            if missing:
+                outside = self._outside(missing)
+                gone |= {guid: self._why(outside.get(guid)) for guid in missing}
+                container = container or self._hint(outside.values())
+        return found, gone, container
+
+    def _outside(self, guids: list[str]) -> dict[str, Row]:
+        wanted = ("objectGUID", "objectClass", "isDeleted", "userAccountControl", *self._tested)
+        these = any_of(guid_clause(guid) for guid in guids)
+        rows = self._session.search(
+            self._context, SUBTREE, these, wanted, controls=[(SHOW_DELETED, True, None)]
+        )
+        return {guid_of(row): row for row in rows}
+
+    def _why(self, row: Row | None) -> str:
+        """Why an object is out of scope, in words."""
+        if row is None:
+            return "deleted, or hidden from the account"
+        if row.text("isdeleted") == "TRUE":
+            return "deleted in AD"
+        if not any(_below(row.dn, base) for base in self._bases):
+            return f"outside of the base, at {row.dn}"
+        empty = [name for name in self._tested if not row.values.get(name.lower())]
+        if empty:
+            return f"no longer matches the filter: {', '.join(empty)} empty"
+        return "no longer matches the filter"
+
+    def _hint(self, rows: Iterable[Row]) -> str:
+        """Why objects that are no users make a comparison necessary, empty where they don't."""
+        for row in rows:
+            classes = set(row.values.get("objectclass", ()))
+            if classes & _CONTAINERS and row.text("isdeleted") != "TRUE":
+                return f"{row.dn} changed, and with it perhaps the DN of all below it"
+            if self._groups and b"group" in classes:
+                return f"the group {row.dn} changed"
+        return ""
+
+
+def guid_of(row: Row) -> str:
+    """A row's objectGUID as dashed text."""
+    octets = row.values.get("objectguid")
+    if not octets:
+        raise DirectoryError(
+            f"{row.dn} came without its objectGUID", "let the account read objectGUID"
+        )
+    return guid_text(octets[0])
+
+
+def to_entry(row: Row) -> Entry:
+    """A row as text; several values are a set in AD, so they are put in order."""
+    texts = {
+        name.partition(";")[0]: tuple(sorted(v.decode("utf-8", "surrogateescape") for v in values))
+        for name, values in row.values.items()
+        if values and name != "objectguid"
+    }
+    return Entry(guid_of(row), row.dn, texts)
+
+
+def _below(dn: str, base: str) -> bool:
+    """Whether a DN lies below a base, as far as its text tells."""
+    return dn.lower() == base.lower() or dn.lower().endswith("," + base.lower())
