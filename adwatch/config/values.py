@@ -235,6 +235,8 @@ def _is_port(port: str) -> bool:
 
 
 def _is_host(host: str) -> bool:
+    if len(host) > 253:
+        return False
     if not host.startswith("["):
         return bool(re.fullmatch(r"(?!-)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?", host, re.ASCII))
     try:
@@ -254,7 +256,7 @@ def host(value: object) -> str:
 def domain(value: object) -> str:
     """The DNS name of a domain."""
     written = line(value)
-    if not _is_host(written) or len(written) > 253 or not re.search("[A-Za-z]", written):
+    if not _is_host(written) or not re.search("[A-Za-z]", written):
         raise ValueError(f"{quoted(written)} is not a DNS name (such as example.test)")
     return written.rstrip(".")
 

@@ -212,7 +212,10 @@ class Session:
         """Ends the connection without waiting for anybody."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            held = connection.socket
             connection.strategy.close()
+            if held is not None:
+                held.close()  # ldap3 leaves one open that never got connected
 
     def abort(self) -> None:
         """Makes whatever waits on this connection fail at once; safe from any thread."""

@@ -10,12 +10,12 @@ from pytest_docker.plugin import Services
 
 from system import samba
 
-HERE = Path(__file__).parent
+SYSTEM = Path(__file__).parent / "system"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if HERE in item.path.parents:
+        if SYSTEM in item.path.parents or "dc" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.docker)
 
 

@@ -1,0 +1,393 @@
+"""What every directory promises: one suite for the one in memory and for a real Samba AD."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from adwatch.core.model import Batch, Cursor, Entry
+from adwatch.edges.directory.active import ActiveDirectory, Settings
+from adwatch.edges.directory.session import Security
+from adwatch.errors import CredentialsError, DirectoryError
+from adwatch.testing import MemoryDirectory
+
+STAFF = "OU=Staff,DC=example,DC=test"
+LEAVERS = "OU=Leavers,DC=example,DC=test"
+FILTER = "(&(telephoneNumber=*)(objectCategory=person)(objectClass=user)(sAMAccountName=*))"
+REAL = [(user, feed) for user in ("svc-adwatch", "svc-adwatch-sync") for feed in ("dirsync", "usn")]
+
+
+@dataclass
+class Site:
+    """A directory, and the domain behind it, which can be changed."""
+
+    directory: Any
+    domain: Any
+    made: list[str] = field(default_factory=list)
+
+    def user(self, **attributes: str) -> tuple[str, str]:
+        """A new user with a number; gives DN and login."""
+        login = "t" + uuid.uuid4().hex[:10]
+        parent = attributes.pop("parent", f"OU=Sales,{STAFF}")
+        attributes.setdefault("telephoneNumber", str(uuid.uuid4().int % 10**8))
+        dn = self.domain.add_user(login, parent, **attributes)
+        self.made.append(dn)
+        return dn, login
+
+    def moved(self, old: str, new: str) -> str:
+        self.made[self.made.index(old)] = new
+        return new
+
+    def delete(self, dn: str) -> None:
+        self.domain.delete(dn)
+        self.made.remove(dn)
+
+    def start(self) -> Batch:
+        return self.directory.read(None, dict)
+
+    def next(self, since: Cursor, known: dict[str, str] | None = None) -> Batch:
+        return self.directory.read(since, lambda: known or {})
+
+
+def real(dc: Any, user: str, feed: str, **changes: Any) -> ActiveDirectory:
+    security = Security(
+        "ldaps", f"{user}@example.test", str(dc.ca_file), verify=True, timeout_s=8.0
+    )
+    wanted = Settings(
+        servers=(dc.ldaps_url,),
+        domain=None,
+        security=security,
+        password=lambda: dc.service_password,
+        bases=(STAFF,),
+        filter=FILTER,
+        feed=feed,
+        attributes=("telephoneNumber", "mobile"),
+    )
+    return ActiveDirectory(replace(wanted, **changes))
+
+
+@pytest.fixture(
+    params=["memory", "memory-blind", *REAL],
+    ids=["memory", "memory-blind", *("-".join(real) for real in REAL)],
+)
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    if isinstance(request.param, str):
+        memory = MemoryDirectory(STAFF, sees_deletions=request.param == "memory")
+        yield Site(memory, memory)
+        return
+    dc = request.getfixturevalue("dc")
+    made = Site(real(dc, *request.param), dc)
+    yield made
+    for dn in made.made:
+        dc.delete(dn)
+    made.directory.close()
+
+
+def by_login(batch: Batch, login: str) -> Entry | None:
+    return next((entry for entry in batch.entries if entry.login == login), None)
+
+
+def test_a_full_read_gives_everybody_in_scope_with_what_the_mapping_needs(site: Site) -> None:
+    _, login = site.user(telephoneNumber="7001", mobile="+49 170 1")
+    _, outside = site.user(parent=LEAVERS)
+    batch = site.start()
+    entry = by_login(batch, login)
+    assert batch.full
+    assert entry is not None
+    assert (entry.first("telephonenumber"), entry.first("mobile")) == ("7001", "+49 170 1")
+    assert entry.created
+    assert not entry.disabled
+    assert by_login(batch, outside) is None
+
+
+def test_progress_counts_the_users_read(site: Site) -> None:
+    site.user()
+    seen: list[int] = []
+    batch = site.directory.read(None, dict, seen.append)
+    assert seen[-1] == len(batch.entries)
+
+
+def test_quiet_costs_one_search_and_moves_nothing(site: Site) -> None:
+    cursor = site.start().cursor
+    before = site.directory.reach().searches
+    batch = site.next(cursor)
+    assert site.directory.reach().searches == before + 1
+    assert batch == replace(batch, entries=(), asked=frozenset(), full=False, cursor=cursor)
+
+
+def test_a_new_user_is_named_and_read(site: Site) -> None:
+    cursor = site.start().cursor
+    _, login = site.user()
+    batch = site.next(cursor)
+    assert not batch.full
+    entry = by_login(batch, login)
+    assert entry is not None
+    assert entry.guid in batch.asked
+
+
+def test_a_change_is_read_as_it_is_now(site: Site) -> None:
+    dn, login = site.user()
+    cursor = site.start().cursor
+    site.domain.modify(dn, telephoneNumber="7002")
+    site.domain.modify(dn, telephoneNumber="7003")
+    entry = by_login(site.next(cursor), login)
+    assert entry is not None
+    assert entry.first("telephonenumber") == "7003"
+
+
+def test_a_cleared_number_leaves_the_scope(site: Site) -> None:
+    dn, login = site.user()
+    start = site.start()
+    entry = by_login(start, login)
+    assert entry is not None
+    site.domain.modify(dn, telephoneNumber=None)
+    batch = site.next(start.cursor)
+    assert entry.guid in batch.asked
+    assert by_login(batch, login) is None
+    assert "no longer matches the filter" in batch.gone[entry.guid]
+
+
+def test_a_move_out_of_the_base_and_back(site: Site) -> None:
+    dn, login = site.user()
+    start = site.start()
+    entry = by_login(start, login)
+    assert entry is not None
+    there = site.moved(dn, site.domain.move(dn, LEAVERS))
+    out = site.next(start.cursor)
+    assert by_login(out, login) is None
+    assert out.gone[entry.guid] == f"outside of the base, at {there}"
+    site.moved(there, site.domain.move(there, f"OU=Sales,{STAFF}"))
+    back = by_login(site.next(out.cursor), login)
+    assert back is not None
+    assert (back.guid, back.dn) == (entry.guid, dn)
+
+
+def test_a_rename_keeps_the_guid_and_gives_the_new_dn(site: Site) -> None:
+    dn, login = site.user()
+    start = site.start()
+    old = by_login(start, login)
+    assert old is not None
+    new = site.moved(dn, site.domain.rename(dn, f"CN=Renamed {login}"))
+    entry = by_login(site.next(start.cursor), login)
+    assert entry is not None
+    assert (entry.guid, entry.dn) == (old.guid, new)
+
+
+def test_disabling_is_a_change_that_can_be_seen(site: Site) -> None:
+    dn, login = site.user()
+    cursor = site.start().cursor
+    site.domain.disable(dn)
+    entry = by_login(site.next(cursor), login)
+    assert entry is not None
+    assert entry.disabled
+
+
+def test_a_deletion_is_named_or_a_comparison_is_called_for_that_finds_it(site: Site) -> None:
+    dn, login = site.user()
+    start = site.start()
+    entry = by_login(start, login)
+    assert entry is not None
+    known = {e.guid: e.dn for e in start.entries}
+    site.delete(dn)
+    batch = site.next(start.cursor, known)
+    if site.directory.reach().sees_deletions:
+        assert batch.gone[entry.guid] == "deleted in AD"
+        assert not batch.compare
+    else:
+        assert batch.compare
+        batch = site.directory.compare(batch.cursor, lambda: known)
+        assert batch.gone[entry.guid] == "deleted, or hidden from the account"
+    assert entry.guid in batch.asked
+    assert by_login(batch, login) is None
+
+
+def test_changes_that_can_be_seen_call_for_no_comparison(site: Site) -> None:
+    cursor = site.start().cursor
+    dn, _ = site.user()
+    batch = site.next(cursor)
+    site.domain.modify(dn, mobile="1")
+    assert not batch.compare
+    assert not site.next(batch.cursor).compare
+
+
+def test_a_comparison_of_equals_asks_for_nobody(site: Site) -> None:
+    site.user()
+    start = site.start()
+    batch = site.directory.compare(start.cursor, lambda: {e.guid: e.dn for e in start.entries})
+    assert (batch.entries, batch.asked, batch.full) == ((), frozenset(), False)
+
+
+def test_a_comparison_finds_what_is_new_and_what_is_elsewhere(site: Site) -> None:
+    dn, login = site.user()
+    start = site.start()
+    entry = by_login(start, login)
+    assert entry is not None
+    known = {e.guid: e.dn for e in start.entries} | {entry.guid: f"CN=elsewhere,{STAFF}"}
+    _, other = site.user()
+    batch = site.directory.compare(start.cursor, lambda: known)
+    assert {e.login for e in batch.entries} == {login, other}
+    assert by_login(batch, login) == replace(entry, dn=dn)
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"invocation": "00000000-0000-0000-0000-00000000ffff"}, {"usn": 10**9}]
+)
+def test_a_cursor_of_another_or_a_restored_database_means_a_full_read(
+    site: Site, spoilt: dict[str, Any]
+) -> None:
+    _, login = site.user()
+    batch = site.next(replace(site.start().cursor, **spoilt))
+    assert batch.full
+    assert by_login(batch, login) is not None
+
+
+def test_a_full_read_says_why_somebody_known_is_gone(site: Site) -> None:
+    dn, login = site.user()
+    entry = by_login(site.start(), login)
+    assert entry is not None
+    site.domain.modify(dn, telephoneNumber=None)
+    batch = site.directory.read(None, lambda: {entry.guid: dn})
+    assert "no longer matches the filter" in batch.gone[entry.guid]
+
+
+def test_people_are_found_by_number_login_dn_and_guid_in_scope_or_not(site: Site) -> None:
+    number = str(uuid.uuid4().int % 10**8)
+    dn, login = site.user(telephoneNumber=number)
+    gone_dn, gone = site.user(parent=LEAVERS)
+    entry = by_login(site.start(), login)
+    assert entry is not None
+    for who in (number, login, dn, entry.guid):
+        (found,) = site.directory.find(who, ["telephoneNumber"])
+        assert (found.entry.guid, found.in_scope) == (entry.guid, True)
+    (found,) = site.directory.find(gone, ["telephoneNumber"])
+    assert not found.in_scope
+    assert found.outside == f"outside of the base, at {gone_dn}"
+    assert site.directory.find("nobody of that name", ["telephoneNumber"]) == []
+
+
+# What only the real thing can be asked.
+
+
+@pytest.mark.parametrize("feed", ["dirsync", "usn"])
+def test_names_with_every_special_character_are_read_and_found(dc: Any, feed: str) -> None:
+    directory = real(dc, "svc-adwatch", feed)
+    cursor = directory.read(None, dict).cursor
+    cn = r"Weird \, (*) \\ \# Ünï"
+    dn = dc.add_user("weird", f"OU=Sales,{STAFF}", cn=cn, telephoneNumber="7100")
+    try:
+        batch = directory.read(cursor, dict)
+        assert [entry.login for entry in batch.entries] == ["weird"]
+        (found,) = directory.find(batch.entries[0].dn, ["telephoneNumber"])
+        assert found.in_scope
+    finally:
+        dc.delete(dn)
+        directory.close()
+
+
+def test_auto_takes_dirsync_and_says_by_which_right(dc: Any) -> None:
+    said = {}
+    for user in ("svc-adwatch", "svc-adwatch-sync"):
+        directory = real(dc, user, "auto")
+        directory.open()
+        said[user] = (directory.reach().feed, directory.reach().why)
+        directory.close()
+    assert said == {
+        "svc-adwatch": ("dirsync", "object security"),
+        "svc-adwatch-sync": ("dirsync", "with the replication right"),
+    }
+
+
+def test_a_cookie_that_the_server_refuses_means_one_full_read(dc: Any) -> None:
+    directory = real(dc, "svc-adwatch-sync", "dirsync")
+    cursor = directory.read(None, dict).cursor
+    batch = directory.read(replace(cursor, usn=cursor.usn - 1, cookie=b"\0" * 16), dict)
+    assert batch.full
+    assert directory.read(batch.cursor, dict).cursor == batch.cursor
+    directory.close()
+
+
+def test_another_filter_means_a_full_read(dc: Any) -> None:
+    directory = real(dc, "svc-adwatch", "usn")
+    cursor = directory.read(None, dict).cursor
+    directory.close()
+    other = real(dc, "svc-adwatch", "usn", filter="(&(objectClass=user)(mobile=*))")
+    assert other.read(cursor, dict).full
+    other.close()
+
+
+def test_a_renamed_ou_calls_for_a_comparison_that_finds_the_new_dns(dc: Any) -> None:
+    directory = real(dc, "svc-adwatch-sync", "dirsync")
+    start = directory.read(None, dict)
+    known = {e.guid: e.dn for e in start.entries}
+    field_ou = f"OU=Field,OU=Engineering,{STAFF}"
+    renamed = dc.rename(field_ou, "OU=Outdoor")
+    try:
+        batch = directory.read(start.cursor, lambda: known)
+        assert renamed in batch.compare
+        moved = directory.compare(batch.cursor, lambda: known)
+        assert {e.login for e in moved.entries} == {"petrov", "koenig", "walker"}
+        assert all(e.dn.endswith(renamed) for e in moved.entries)
+    finally:
+        dc.rename(renamed, "OU=Field")
+        directory.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bases": ("OU=Nowhere,DC=example,DC=test",)}, "the base OU=Nowhere"),
+        ({"servers": ("ldaps://localhost:1",)}, "Connection refused"),
+        ({"servers": ("ldaps://no-such-host.invalid",)}, "DNS does not know this name"),
+    ],
+)
+def test_what_cannot_be_read_is_a_fault_in_words(
+    dc: Any, changes: dict[str, Any], words: str
+) -> None:
+    directory = real(dc, "svc-adwatch", "auto", **changes)
+    with pytest.raises(DirectoryError, match=words):
+        directory.read(None, dict)
+
+
+def test_the_next_server_is_taken_where_the_first_is_down(dc: Any) -> None:
+    directory = real(dc, "svc-adwatch", "auto", servers=("ldaps://localhost:1", dc.ldaps_url))
+    assert directory.read(None, dict).full
+    assert directory.reach().server == dc.ldaps_url
+    directory.close()
+
+
+def test_a_certificate_of_an_unknown_ca_is_refused(dc: Any) -> None:
+    security = Security("ldaps", "svc-adwatch@example.test", None, verify=True, timeout_s=5)
+    with pytest.raises(DirectoryError, match="certificate is refused"):
+        real(dc, "svc-adwatch", "auto", security=security).open()
+
+
+def test_starttls_is_verified_too(dc: Any) -> None:
+    security = Security(
+        "starttls", "svc-adwatch@example.test", str(dc.ca_file), verify=True, timeout_s=5
+    )
+    directory = real(dc, "svc", "auto", security=security, servers=(dc.starttls_url,))
+    assert directory.read(None, dict).full
+    directory.close()
+    unknown = replace(security, ca_file=None)
+    with pytest.raises(DirectoryError, match="certificate is refused"):
+        real(dc, "svc", "auto", security=unknown, servers=(dc.starttls_url,)).open()
+
+
+def test_a_wrong_password_says_so_and_is_tried_once(dc: Any) -> None:
+    asked = itertools.count()
+
+    def password() -> str:
+        next(asked)
+        return "wrong"
+
+    directory = real(
+        dc, "svc-adwatch", "auto", password=password, servers=(dc.ldaps_url, dc.ldaps_url)
+    )
+    with pytest.raises(CredentialsError, match="the password is wrong"):
+        directory.open()
+    assert next(asked) == 1
