@@ -104,6 +104,7 @@ class Runner:
         if self._service.reload_owed():
             self._pace = self._pace.owes_reload(now)
         self._note(turn)
+        self._publish_status()
 
     def _step(self) -> None:
         """Does what is due, then waits for the next thing that is."""
@@ -131,6 +132,7 @@ class Runner:
         """One turn, and what the pace makes of it."""
         begun, wall = time.monotonic(), time.time()
         turn = self._service.turn(how)
+        self._health.turned = True
         now = time.monotonic()
         fault = turn.faults.get("directory")
         if fault is None:
@@ -199,7 +201,6 @@ class Runner:
             self._recovered(part)
         for part, fault in turn.faults.items():
             self._failed(part, fault)
-        self._health.turned = True
 
     def _failed(self, part: str, fault: AdwatchError) -> None:
         since, count = self._failing.get(part, (time.time(), 0))
