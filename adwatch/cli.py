@@ -114,8 +114,11 @@ def _load(given: Any, level: int = logging.WARNING) -> Config:
 
 
 @contextmanager
-def _service(config: Config, *, dry: bool = False) -> Iterator[Service]:
-    """A service with its store open: the writer's, or one on a copy that writes nothing."""
+def _service(config: Config, *, dry: bool = False, secrets: bool = True) -> Iterator[Service]:
+    """A service with its store open: the writer's, or one on a copy that writes nothing.
+
+    Without `secrets` a lost key is no fault.
+    """
     from adwatch.edges.control import Lock
     from adwatch.wiring import build
 
@@ -125,7 +128,7 @@ def _service(config: Config, *, dry: bool = False) -> Iterator[Service]:
         if not dry:
             service.prepare()
             lock.take()
-        service.open()
+        service.open(secrets=secrets)
         yield service
     finally:
         service.close()
@@ -257,7 +260,7 @@ def _status(given: Any) -> int:
         said = answer["status"]
         code = STATES.get(said.get("state", "starting"), 1)
     else:
-        with _service(config, dry=True) as service:
+        with _service(config, dry=True, secrets=False) as service:
             meta = service.store.meta
             health = Health(
                 last_success=float(meta("last_success") or 0),
@@ -274,7 +277,7 @@ def _status(given: Any) -> int:
 def _peers(given: Any) -> int:
     from adwatch.report import peers
 
-    with _service(_load(given), dry=True) as service:
+    with _service(_load(given), dry=True, secrets=False) as service:
         listed = peers(service.store.served())
     if given.json:
         _dump(listed)
@@ -287,7 +290,7 @@ def _peers(given: Any) -> int:
 def _explain(given: Any) -> int:
     from adwatch.report import explain, explain_text
 
-    with _service(_load(given), dry=True) as service:
+    with _service(_load(given), dry=True, secrets=False) as service:
         findings = service.directory.find(given.who, service.mapper.number_attributes)
         explained = [explain(service, finding) for finding in findings]
     if not explained:
@@ -305,7 +308,7 @@ def _explain(given: Any) -> int:
 def _history(given: Any) -> int:
     from adwatch.report import change_json, change_text
 
-    with _service(_load(given), dry=True) as service:
+    with _service(_load(given), dry=True, secrets=False) as service:
         guids = service.store.find(given.who) if given.who else None
         changes = service.store.history(guids, given.limit)
     if given.json:

@@ -132,20 +132,22 @@ class Service:
             self._refusals,
         )
 
-    def open(self) -> None:
+    def open(self, *, secrets: bool = True) -> None:
         """Opens the store and the key. A first start is one with neither store nor output."""
         if self.dry:
             self.store.open_copy()
         used = self.store.exists() or any(asterisk.read(o.path).strip() for o in self.outputs)
-        if not self.config.secrets.attribute:
+        if secrets and not self.config.secrets.attribute:
             self.key.open(fresh=not used, write=not self.dry)
         if not self.dry:
             self.store.open()
             for output in self.outputs:
                 asterisk.sweep(output.path)
         if self.store.cursor():
-            for output in self.outputs:  # an output may have been lost, changed or added
+            for output in self.outputs:  # one may have been lost, changed or added
                 self.store.owe(Debt("publish", output.name, self.clock()))
+            if secrets:
+                self._carry_out(self.clock())  # a verdict that a crash has interrupted
 
     def prepare(self) -> None:
         """Makes the state directory where it is missing."""
@@ -171,7 +173,7 @@ class Service:
         """Reads (`how` is poll, compare or reconcile), decides, commits, publishes."""
         turn = Turn()
         with turn.part("directory"):
-            self._take(self._read(how, progress), turn)
+            self._take(self._read(how, progress), turn, compared=how == "compare")
         self.publish(turn)
         turn.held = len(self.store.pending())
         return turn
@@ -179,33 +181,37 @@ class Service:
     def _read(self, how: str, progress: Callable[[int], None] | None) -> Batch:
         since = self.store.cursor()
         if how == "compare" and since is not None:
-            batch = self.directory.compare(since, self.store.known_dns)
-            self.store.settle("compare", "")
-            return batch
+            return self.directory.compare(since, self.store.known_dns)
         return self.directory.read(
             None if how == "reconcile" else since, self.store.known_dns, progress
         )
 
-    def _take(self, batch: Batch, turn: Turn) -> None:
-        """Decides what a batch means and commits it."""
+    def _take(self, batch: Batch, turn: Turn, *, compared: bool) -> None:
+        """Decides what a batch means and commits it; a comparison pays its debt with its rows."""
         turn.full = batch.full
-        mapped = {entry.guid: self.mapper.candidate(entry) for entry in batch.entries}
-        if not batch.full and not batch.asked and batch.cursor == self.store.cursor():
+        idle = not batch.full and not batch.asked and batch.cursor == self.store.cursor()
+        if idle and not compared:
             return
-        plan = self._plan(batch, mapped)
-        names = [output.name for output in self.outputs]
+        mapped = {entry.guid: self.mapper.candidate(entry) for entry in batch.entries}
         if batch.full:
             self._refuse_to_forget(mapped)
-            self.store.settle("compare", "")
-            self.store.remember("last_reconcile", str(batch.at))
-        self.store.apply(plan, batch, names, batch.at - self.config.safety.window)
-        turn.changes = plan.history
+        turn.changes = self._commit(batch, mapped, compared=compared or batch.full)
+
+    def _commit(
+        self, batch: Batch, mapped: Mapping[str, Candidate], *, compared: bool = False
+    ) -> tuple[Change, ...]:
+        """Plans, and commits the plan with all that is owed for it."""
+        plan = self._plan(batch, mapped)
+        names = [output.name for output in self.outputs]
+        forget = batch.at - self.config.safety.window
+        self.store.apply(plan, batch, names, forget, compared=compared)
         for change in plan.history:
             log.info(describe(change))
+        return plan.history
 
     def _plan(self, batch: Batch, mapped: Mapping[str, Candidate]) -> Plan:
         claims = [candidate.key for candidate in mapped.values() if candidate.key]
-        guids = None if batch.full else batch.asked
+        guids = None if batch.full else batch.asked | self.store.approved()
         known = self.store.known(guids, claims, batch.at - self.config.safety.window)
         return make_plan(known, batch, mapped, self._rules)
 
@@ -325,20 +331,18 @@ class Service:
         at = self.clock()
         self.store.judge({hold.guid for hold in pending}, verdict, at)
         turn = Turn()
-        cursor = self.store.cursor()
-        if verdict == "approved" and pending and cursor is not None:
-            guids = frozenset(hold.guid for hold in pending)
-            known = self.store.known(guids, (), at - self.config.safety.window)
-            batch = Batch((), frozenset(), full=False, cursor=cursor, at=at)
-            plan = make_plan(known, batch, {}, self._rules)
-            names = [output.name for output in self.outputs]
-            self.store.apply(plan, batch, names, at - self.config.safety.window)
-            turn.changes = plan.history
+        self._carry_out(at)
         self.publish(turn)
         judged = [Change(at, verdict, h.guid, h.number, h.login, (), h.reason) for h in pending]
         for change in judged:
             log.info(describe(change))
         return judged, turn
+
+    def _carry_out(self, at: float) -> None:
+        """Lets what has been approved happen; the directory need not be asked for that."""
+        cursor = self.store.cursor()
+        if cursor is not None and self.store.approved():
+            self._commit(Batch((), frozenset(), full=False, cursor=cursor, at=at), {})
 
     def secret(self, peer: Peer) -> str:
         """A peer's SIP secret."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from pytest_docker.plugin import Services
-
 from system import samba
 
 SYSTEM = Path(__file__).parent / "system"

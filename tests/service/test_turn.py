@@ -89,6 +89,10 @@ class Site:
         ]
 
 
+def crash(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path)
@@ -125,7 +129,7 @@ def test_a_change_is_in_the_history_field_by_field(site: Site) -> None:
     assert site.service
     (change,) = site.service.store.history(None, 1)
     assert change.what == "changed"
-    assert dict((f, (o, n)) for f, o, n in change.values) == {
+    assert {f: (o, n) for f, o, n in change.values} == {
         "number": ("100", "200"),
         "call_group": ("1", "2"),
         "pickup_group": ("1", "2"),
@@ -494,17 +498,53 @@ def test_a_crash_between_commit_and_write_is_made_good(
     site.turn()
     site.users(1, first=300)
 
-    def crash(*_: object) -> None:
-        raise KeyboardInterrupt
-
     assert site.service
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr("adwatch.edges.asterisk.replace", crash)
-        site.service.turn()
+        with pytest.raises(KeyboardInterrupt):
+            site.service.turn()
     site.start()
     site.turn()
     assert site.numbers() == ["100", "101", "300"]
     assert site.reloads() == 2
+
+
+def test_a_crash_in_a_comparison_leaves_it_owed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.domain.sees_deletions = False
+    dns = site.users(5)
+    site.turn()
+    site.domain.delete(dns[0])
+    site.turn()
+    assert site.service
+    with monkeypatch.context() as patched:
+        patched.setattr(site.service.store, "apply", crash)
+        with pytest.raises(KeyboardInterrupt):
+            site.service.turn("compare")
+    site.start()
+    assert site.service.store.owed("compare")
+    site.turn("compare")
+    assert len(site.numbers()) == 4
+
+
+def test_a_crash_after_approval_is_made_good_at_the_next_start(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dns = site.users(10)
+    site.turn()
+    for dn in dns[:4]:
+        site.domain.delete(dn)
+    site.turn()
+    assert site.service
+    with monkeypatch.context() as patched:
+        patched.setattr(site.service.store, "apply", crash)
+        with pytest.raises(KeyboardInterrupt):
+            site.service.judge("approved")
+    site.domain.fault = DirectoryError("gone")
+    site.start()
+    site.turn()
+    assert len(site.numbers()) == 6
 
 
 def test_asterisk_may_read_the_last_good_text_and_nobody_the_key(site: Site) -> None:

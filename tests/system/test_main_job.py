@@ -220,7 +220,7 @@ def test_an_output_that_cannot_be_written_exits_1_and_keeps_the_rest(make: Make)
 
 
 def test_commands_hand_the_work_to_the_service_that_runs(
-    dc: SambaDC, make: Make, user: Callable[..., str]
+    make: Make, user: Callable[..., str]
 ) -> None:
     adwatch = make(directory="poll: 1h\npush: false")
     adwatch.start()
@@ -288,7 +288,7 @@ def test_diff_says_what_a_sync_would_do_and_does_nothing(
     assert "deleted, or hidden from the account" in done.stdout
 
 
-def test_explain_says_why_or_why_not(dc: SambaDC, make: Make) -> None:
+def test_explain_says_why_or_why_not(make: Make) -> None:
     adwatch = make()
     adwatch("sync")
     (found,) = json.loads(adwatch("explain", "502", "--json").stdout)

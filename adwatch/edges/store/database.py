@@ -229,10 +229,19 @@ class Store:
         held = frozenset(guid for guid, _, hold in found if hold is not None)
         return gone | held, gone
 
-    def apply(self, plan: Plan, batch: Batch, outputs: Iterable[str], forget: float) -> None:
+    def apply(
+        self,
+        plan: Plan,
+        batch: Batch,
+        outputs: Iterable[str],
+        forget: float,
+        *,
+        compared: bool = False,
+    ) -> None:
         """Commits a turn: rows, cursor, history and what is owed for it, or nothing of it.
 
-        Losses before `forget` no longer count and are dropped.
+        Losses before `forget` no longer count and are dropped; `compared` pays for the
+        comparison that was owed.
         """
         with self._transaction():
             self._delete("candidates", plan.drop)
@@ -255,14 +264,14 @@ class Store:
             if plan.changes_peers:
                 for output in outputs:
                     self._owe(Debt("publish", output, batch.at))
+            if compared:
+                self._run("DELETE FROM debts WHERE kind = 'compare'")
+            if batch.full:
+                self.remember("last_reconcile", str(batch.at))
             if batch.compare:
                 self._owe(Debt("compare", "", batch.at, batch.compare))
             cursor = {**asdict(batch.cursor), "cookie": batch.cursor.cookie.hex()}
             self.remember("cursor", json.dumps(cursor))
-
-    def advance(self, cursor: Cursor) -> None:
-        """Remembers a cursor alone, where nothing that it passed concerns anybody."""
-        self.remember("cursor", json.dumps({**asdict(cursor), "cookie": cursor.cookie.hex()}))
 
     def _delete(self, table: str, guids: Iterable[str]) -> None:
         self._many(f"DELETE FROM {table} WHERE guid = ?", ((guid,) for guid in guids))  # noqa: S608
@@ -326,6 +335,11 @@ class Store:
         """What the safety stop holds, judged or not, by number."""
         found = self._rows("SELECT * FROM holds ORDER BY number, guid")
         return [Hold(*row) for row in found]
+
+    def approved(self) -> frozenset[str]:
+        """The users whose loss a person has let through, and that are served still."""
+        found = self._rows("SELECT guid FROM holds WHERE verdict = 'approved'")
+        return frozenset(row[0] for row in found)
 
     def pending(self) -> list[Hold]:
         """What the safety stop holds and nobody has judged yet."""
