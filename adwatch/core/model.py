@@ -8,8 +8,12 @@ from dataclasses import dataclass, field, fields
 
 NUMBER = re.compile(r"[A-Za-z0-9*#+.-][A-Za-z0-9*#+_.-]{0,31}\Z", re.ASCII)
 
-# C0 without TAB, DEL excluded: Asterisk reads it back as written; line ends and NUL it does not.
+# Every other control character reads back as it was written.
 _UNWRITABLE = re.compile(r"[\r\n\0\ud800-\udfff]")
+
+
+# What ast_strip() takes off both ends (include/asterisk/strings.h): octets below 33.
+_BLANKS = "".join(map(chr, range(33)))
 
 
 class UnsafeText(ValueError):  # noqa: N818 - names the text, and is no fault of the program
@@ -25,7 +29,7 @@ def refuse_unsafe(what: str, text: str) -> None:
     bad = _UNWRITABLE.search(text)
     if bad is not None:
         raise UnsafeText(f"{what} holds the character U+{ord(bad[0]):04X} at {bad.start() + 1}")
-    if text != text.strip():
+    if text != text.strip(_BLANKS):
         raise UnsafeText(f"{what} begins or ends with a blank, which Asterisk drops; try | trim")
 
 

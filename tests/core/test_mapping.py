@@ -1,0 +1,203 @@
+"""Entries become candidates: the original script's defaults, and whatever people type into AD."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adwatch.core.mapping import Expressions, Mapper, MappingError, expression_fault
+from adwatch.core.model import Candidate, Entry
+
+DEFAULTS = {
+    "number": "telephoneNumber",
+    "name": "sAMAccountName[:1] | upper ~ sAMAccountName[1:]",
+    "email": "userPrincipalName",
+    "context": 'facsimileTelephoneNumber or "users"',
+    "call_group": "number[:1]",
+    "pickup_group": "number[:1]",
+    "mobile": "mobile",
+}
+
+
+def mapper(*, drop_disabled: bool = True, secret: str = "", **fields: str) -> Mapper:
+    return Mapper(Expressions(tuple((DEFAULTS | fields).items()), secret, drop_disabled))
+
+
+def entry(**attributes: str | tuple[str, ...]) -> Entry:
+    values = {"telephonenumber": ("502",), "samaccountname": ("ryabov",)}
+    for name, value in attributes.items():
+        values[name.lower()] = value if isinstance(value, tuple) else (value,)
+    return Entry("6f9619ff-8b86-d011-b42d-00c04fc964ff", "CN=x,DC=example,DC=test", values)
+
+
+def fields(made: Mapper, given_entry: Entry) -> dict[str, str]:
+    candidate = made.candidate(given_entry)
+    assert candidate.peer is not None, candidate.reason
+    return dict(candidate.peer.values())
+
+
+def test_the_defaults_are_the_original_scripts() -> None:
+    made = fields(mapper(), entry(userPrincipalName="r@example.test"))
+    assert made == {
+        "number": "502",
+        "name": "Ryabov",
+        "email": "r@example.test",
+        "context": "users",
+        "call_group": "5",
+        "pickup_group": "5",
+        "mobile": "",
+    }
+    assert fields(mapper(), entry(facsimileTelephoneNumber="1234567"))["context"] == "1234567"
+
+
+def test_attributes_are_asked_as_they_are_spelt_and_found_in_any_case() -> None:
+    made = mapper(email="MAIL", mobile='entry["otherMobile"] | first', extra1="department")
+    assert set(made.attributes) == {
+        "telephoneNumber",
+        "sAMAccountName",
+        "MAIL",
+        "facsimileTelephoneNumber",
+        "otherMobile",
+        "department",
+    }
+    found = fields(made, entry(mail="m@x", otherMobile=("1", "2"), department="IT"))
+    assert (found["email"], found["mobile"], found["extra1"]) == ("m@x", "1", "IT")
+    assert fields(made, entry())["mobile"] == ""
+
+
+def test_a_name_is_a_field_above_and_an_attribute_otherwise() -> None:
+    made = mapper(name="email", email="mail", context="email ~ mobile", mobile="pager")
+    found = fields(made, entry(email="attribute", mail="field", mobile="M", pager="P"))
+    assert (found["name"], found["email"]) == ("attribute", "field")
+    assert (found["context"], found["mobile"]) == ("fieldM", "P")
+
+
+@pytest.mark.parametrize(
+    ("expression", "value", "result"),
+    [
+        ("telephoneNumber | digits", "+49 (30) 5-02", "4930502"),
+        ("telephoneNumber | last(3)", "+4930502", "502"),
+        ("telephoneNumber | last(0)", "502", ""),
+        ("telephoneNumber | regex_replace('^0', '+49')", "030502", "+4930502"),
+        ("telephoneNumber | e164('DE')", "030 5020123", "+49305020123"),
+        ("telephoneNumber | e164('DE')", "", ""),
+        ("telephoneNumber | replace(' ', '')", "5 0 2", "502"),
+        ("entry['otherTelephone'] | join('+')", "x", "1+2"),
+    ],
+)
+def test_filters(expression: str, value: str, result: str) -> None:
+    made = mapper(mobile=expression)
+    attributes = entry(otherTelephone=("1", "2"))
+    given_entry = Entry(
+        attributes.guid, attributes.dn, {**attributes.attributes, "telephonenumber": (value,)}
+    )
+    assert made.fields(given_entry)["mobile"] == result
+
+
+@pytest.mark.parametrize(
+    ("field", "expression", "said"),
+    [
+        ("email", "entry['mail']", "email gives a list"),
+        ("mobile", "telephoneNumber | e164('DE')", "mobile: telephoneNumber | e164('DE')"),
+        ("context", "telephoneNumber / 2", "context: telephoneNumber / 2"),
+    ],
+)
+def test_a_field_that_fails_rejects_the_user_and_is_named(
+    field: str, expression: str, said: str
+) -> None:
+    candidate = mapper(**{field: expression}).candidate(entry(telephoneNumber="x", mail="m"))
+    assert candidate.peer is None
+    assert candidate.fault
+    assert said in candidate.reason
+
+
+def test_no_number_is_no_fault_and_no_peer() -> None:
+    candidate = mapper().candidate(entry(telephoneNumber=""))
+    assert (candidate.peer, candidate.fault) == (None, False)
+    assert candidate.reason == "its number is empty"
+
+
+def test_a_disabled_account_is_dropped_or_kept_as_configured() -> None:
+    disabled = entry(userAccountControl="514")
+    candidate = mapper().candidate(disabled)
+    assert (candidate.peer, candidate.fault) == (None, False)
+    assert candidate.reason == "the account is disabled in AD"
+    assert mapper(drop_disabled=False).candidate(disabled).peer is not None
+    assert mapper().candidate(entry(userAccountControl="512")).peer is not None
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "",
+        " ",
+        "a ++",
+        "a | nosuch",
+        "a %}{% set b = 1",
+        "entry.mail",
+        "entry[x]",
+        "entry",
+        "{{ a }}",
+    ],
+)
+def test_what_is_no_expression_is_a_fault(expression: str) -> None:
+    assert expression_fault("number", expression)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "''.__class__.__mro__[1].__subclasses__()",
+        "telephoneNumber.__init__.__globals__",
+        "range(5)",
+        "lipsum.__globals__['os'].popen('id').read()",
+    ],
+)
+def test_expressions_reach_nothing_of_python(expression: str) -> None:
+    made = mapper(mobile=expression)
+    candidate = made.candidate(entry())
+    assert candidate.peer is None or candidate.peer.mobile == ""
+
+
+def test_a_number_that_asterisk_could_not_hold_suggests_a_filter() -> None:
+    for number in ("+49 30", "_X.", "a" * 33, "5]0", "५०२"):
+        candidate = mapper().candidate(entry(telephoneNumber=number))
+        assert candidate.fault, number
+    assert "telephoneNumber | digits" in mapper().candidate(entry(telephoneNumber="5 0")).reason
+
+
+def test_an_expression_fault_names_what_jinja_says() -> None:
+    with pytest.raises(MappingError, match="not a Jinja2 expression"):
+        mapper(mobile="a b c")
+
+
+texts = st.text(st.characters(exclude_categories=()), max_size=40)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            sorted(DEFAULTS.values())
+            + [
+                "telephonenumber",
+                "samaccountname",
+                "userprincipalname",
+                "facsimiletelephonenumber",
+                "mobile",
+                "useraccountcontrol",
+                "whencreated",
+            ]
+        ),
+        st.lists(texts, max_size=3).map(tuple),
+    )
+)
+def test_whatever_the_values_a_user_is_a_candidate_with_a_peer_or_a_reason(
+    attributes: dict[str, tuple[str, ...]],
+) -> None:
+    candidate = MAPPER.candidate(Entry("6f9619ff-8b86-d011-b42d-00c04fc964ff", "x", attributes))
+    assert isinstance(candidate, Candidate)
+    assert (candidate.peer is None) == bool(candidate.reason)
+
+
+MAPPER = mapper()
