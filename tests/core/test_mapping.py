@@ -178,8 +178,8 @@ texts = st.text(st.characters(exclude_categories=()), max_size=40)
 @given(
     st.dictionaries(
         st.sampled_from(
-            sorted(DEFAULTS.values())
-            + [
+            [
+                *DEFAULTS.values(),
                 "telephonenumber",
                 "samaccountname",
                 "userprincipalname",

@@ -211,9 +211,8 @@ def test_a_hostile_value_reads_back_as_itself_or_is_refused(
 def test_a_value_that_no_file_can_hold_never_gets_there(value: str, field: str) -> None:
     try:
         peer = replace(PEER, **{field: value})
-    except UnsafeText as error:
-        assert field in str(error)
-        return
+    except UnsafeText:
+        return  # refused at the earliest
     own = renderer("own", f"x = {{{{ {field} }}}}")
     assert "8000 bytes" in own.refusal(peer)
 

@@ -1,0 +1,310 @@
+"""Who holds a number, who waits for a person; `World` applies plans as the store does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adwatch.core.model import (
+    Batch,
+    Candidate,
+    Cursor,
+    Entry,
+    Hold,
+    Known,
+    Peer,
+    Plan,
+    Rejection,
+    Served,
+)
+from adwatch.core.plan import Rules, Safety, differences, make_plan
+
+CURSOR = Cursor("dc", "invocation", 1, b"", "question")
+
+
+def guid(who: str) -> str:
+    return f"{who:0>32}"
+
+
+def peer(who: str, number: str, **values: str) -> Peer:
+    fields = {"name": who, "email": "", "context": "", "call_group": "", "pickup_group": ""}
+    fields |= {"mobile": "", "dn": f"CN={who}", "login": who} | values
+    return Peer(guid=guid(who), number=number, **fields)
+
+
+class World:
+    """What would be in the store, and the rules of a site with one output or more."""
+
+    def __init__(self, most: int = 2, percent: float = 10, outputs: str = "a") -> None:
+        self.candidates: dict[str, Candidate] = {}
+        self.served: dict[str, Served] = {}
+        self.holds: dict[str, Hold] = {}
+        self.rejections: dict[str, tuple[Rejection, ...]] = {}
+        self.losses: set[str] = set()
+        self.refusals: dict[tuple[str, str], str] = {}
+        safety = Safety(most, percent)
+        self.rules = Rules(safety, frozenset(outputs), self._refusals)
+
+    def _refusals(self, one: Peer) -> Mapping[str, str]:
+        return {o: why for (number, o), why in self.refusals.items() if number == one.number}
+
+    def plan(self, changes: dict[str, Peer | str | None], *, full: bool = False) -> Plan:
+        """`changes`: a peer, a reason why there is none, or None for who is gone."""
+        mapped = {
+            guid(who): Candidate(
+                guid(who),
+                f"CN={who}",
+                who,
+                created=who,
+                peer=value if isinstance(value, Peer) else None,
+                reason=value if isinstance(value, str) else "",
+                fault=isinstance(value, str),
+            )
+            for who, value in changes.items()
+            if value is not None
+        }
+        entries = tuple(Entry(g, c.dn, {}) for g, c in mapped.items())
+        asked = frozenset(map(guid, changes))
+        gone = {guid(who): "deleted in AD" for who, value in changes.items() if value is None}
+        batch = Batch(entries, asked, full, CURSOR, 5.0, gone)
+        lost = {g for g in self.losses if g not in self.served or g in self.holds}
+        base = len(self.served) + len([g for g in lost if g not in self.served])
+        known = Known(
+            self.candidates, self.served, self.holds, self.rejections, frozenset(lost),
+            len(self.served), base,
+        )  # fmt: skip
+        return make_plan(known, batch, mapped, self.rules)
+
+    def apply(self, plan: Plan) -> Plan:
+        self.candidates = {g: c for g, c in self.candidates.items() if g not in plan.drop}
+        self.candidates |= {c.guid: c for c in plan.put}
+        self.served = {g: s for g, s in self.served.items() if g not in plan.end}
+        self.served |= {s.peer.guid: s for s in plan.serve}
+        self.holds = {g: h for g, h in self.holds.items() if g not in plan.release}
+        self.holds |= {h.guid: h for h in plan.hold}
+        self.losses |= plan.losses
+        self.rejections = {g: r for g, r in self.rejections.items() if g not in plan.touched}
+        for r in plan.rejections:
+            self.rejections[r.guid] = (*self.rejections.get(r.guid, ()), r)
+        return plan
+
+    def turn(self, changes: dict[str, Peer | str | None], *, full: bool = False) -> Plan:
+        return self.apply(self.plan(changes, full=full))
+
+    def numbers(self) -> dict[str, str]:
+        return {s.peer.number: s.peer.login for s in self.served.values()}
+
+
+def crowd(world: World, count: int) -> dict[str, Peer | str | None]:
+    people: dict[str, Peer | str | None] = {
+        f"p{n:02}": peer(f"p{n:02}", f"{n:03}") for n in range(count)
+    }
+    world.turn(people, full=True)
+    return people
+
+
+def whats(plan: Plan) -> list[tuple[str, str]]:
+    return [(change.what, change.login) for change in plan.history]
+
+
+def test_the_older_account_holds_a_number_at_first_and_the_younger_one_is_told() -> None:
+    world = World()
+    plan = world.turn({"b": peer("b", "1"), "a": peer("a", "1")}, full=True)
+    assert world.numbers() == {"1": "a"}
+    assert whats(plan) == [("added", "a"), ("rejected", "b")]
+    assert world.turn({"b": peer("b", "1")}).history == ()
+
+
+def test_the_holder_keeps_a_number_against_an_older_account() -> None:
+    world = World()
+    world.turn({"b": peer("b", "1")}, full=True)
+    world.turn({"a": peer("a", "1")})
+    assert world.numbers() == {"1": "b"}
+
+
+def test_the_rejected_takes_over_when_the_number_comes_free() -> None:
+    world = World()
+    world.turn({"a": peer("a", "1"), "b": peer("b", "1"), "c": peer("c", "3")}, full=True)
+    plan = world.turn({"a": None})
+    assert world.numbers() == {"1": "b", "3": "c"}
+    assert sorted(whats(plan)) == [("added", "b"), ("removed", "a")]
+    assert world.rejections == {}
+
+
+def test_numbers_that_differ_in_case_alone_are_one() -> None:
+    world = World()
+    world.turn({"a": peer("a", "Desk"), "b": peer("b", "DESK")}, full=True)
+    assert world.numbers() == {"Desk": "a"}
+
+
+def test_two_users_swap_their_numbers_in_one_turn() -> None:
+    world = World()
+    world.turn({"a": peer("a", "1"), "b": peer("b", "2")}, full=True)
+    plan = world.turn({"a": peer("a", "2"), "b": peer("b", "1")})
+    assert world.numbers() == {"2": "a", "1": "b"}
+    assert sorted(whats(plan)) == [("changed", "a"), ("changed", "b")]
+    assert not plan.losses
+
+
+def test_a_full_reading_ends_whoever_is_not_in_it() -> None:
+    world = World()
+    people = crowd(world, 4)
+    del people["p01"]
+    plan = world.turn(people, full=True)
+    assert whats(plan) == [("removed", "p01")]
+    assert plan.history[0].reason == "the directory no longer shows it to adwatch"
+
+
+def test_a_partial_reading_ends_nobody_that_it_does_not_name() -> None:
+    world = World()
+    crowd(world, 4)
+    assert world.turn({}).history == ()
+    assert len(world.served) == 4
+
+
+def test_history_tells_the_fields_that_differ_and_no_secret() -> None:
+    old, new = peer("a", "1", secret="old"), peer("a", "2", secret="new", mobile="+1")
+    assert differences(old, new) == (
+        ("number", "1", "2"),
+        ("mobile", "", "+1"),
+        ("secret", "********", "******** (another)"),
+    )
+
+
+def test_over_both_limits_all_new_losses_are_held_and_the_rest_goes_on() -> None:
+    world = World(most=2)
+    crowd(world, 10)
+    changes: dict[str, Peer | str | None] = {"p00": None, "p01": "a bad value", "p02": None}
+    plan = world.turn(changes | {"new": peer("new", "900"), "p03": peer("p03", "901")})
+    assert len(world.holds) == 3
+    assert {"000", "001", "002", "900", "901"} <= world.numbers().keys()
+    assert {h.reason for h in world.holds.values()} == {"deleted in AD", "a bad value"}
+    assert sorted(w for w, _ in whats(plan)) == ["added", "changed", "held", "held", "held"]
+    assert world.turn({}).history == ()
+
+
+def test_either_limit_alone_does_not_stop() -> None:
+    for most, percent, leavers in ((2, 50, 4), (5, 10, 4)):
+        world = World(most, percent)
+        crowd(world, 10)
+        world.turn({f"p{n:02}": None for n in range(leavers)})
+        assert (len(world.holds), len(world.served)) == (0, 10 - leavers)
+
+
+def test_losses_of_earlier_turns_count() -> None:
+    world = World(most=2)
+    crowd(world, 10)
+    for leaver, held in (("p00", 0), ("p01", 0), ("p02", 1), ("p03", 2)):
+        world.turn({leaver: None})
+        assert len(world.holds) == held
+
+
+def test_the_last_peer_is_never_let_go_unasked() -> None:
+    world = World(most=100)
+    world.turn({"a": peer("a", "1"), "b": peer("b", "2")}, full=True)
+    world.turn({"a": None})
+    world.turn({"b": None})
+    assert world.numbers() == {"2": "b"}
+    hold = world.holds[guid("b")]
+    world.holds[guid("b")] = Hold(*(getattr(hold, f) for f in hold.__slots__[:-1]), "approved")
+    world.turn({"b": None})
+    assert world.numbers() == {}
+    assert world.holds == {}
+
+
+def test_the_last_peer_may_go_where_another_comes() -> None:
+    world = World()
+    world.turn({"a": peer("a", "1")}, full=True)
+    world.turn({"a": None, "b": peer("b", "2")})
+    assert world.numbers() == {"2": "b"}
+
+
+def test_an_approval_is_for_the_loss_that_was_shown() -> None:
+    world = World(most=0, percent=0)
+    crowd(world, 4)
+    world.turn({"p00": "one bad value"})
+    hold = world.holds[guid("p00")]
+    world.holds[guid("p00")] = Hold(*(getattr(hold, f) for f in hold.__slots__[:-1]), "approved")
+    plan = world.turn({"p00": None})
+    assert whats(plan) == [("held", "p00")]
+    assert "000" in world.numbers()
+
+
+def test_a_peer_that_is_kept_keeps_its_number_against_a_newcomer() -> None:
+    world = World(most=0, percent=0)
+    crowd(world, 4)
+    world.turn({"p00": None, "new": peer("new", "000")})
+    assert world.numbers()["000"] == "p00"
+    assert "held by p00" in world.rejections[guid("new")][0].reason
+
+
+def test_keeping_one_peer_may_cost_another_one_which_is_kept_too() -> None:
+    world = World(most=0, percent=0)
+    crowd(world, 4)
+    world.turn({"p00": None, "p01": peer("p01", "000")})
+    assert world.numbers()["000"] == "p00"
+    assert world.numbers()["001"] == "p01"
+    assert world.holds.keys() == {guid("p00"), guid("p01")}
+
+
+def test_who_comes_back_is_released() -> None:
+    world = World(most=0, percent=0)
+    people = crowd(world, 4)
+    world.turn({"p00": None})
+    plan = world.turn({"p00": people["p00"]})
+    assert whats(plan) == [("released", "p00")]
+    assert world.holds == {}
+
+
+def test_a_value_that_one_output_refuses_keeps_the_peer_in_the_others() -> None:
+    world = World(outputs="ab")
+    world.refusals = {("1", "b"): "too long"}
+    world.turn({"x": peer("x", "1"), "y": peer("y", "2")}, full=True)
+    assert world.served[guid("x")].refused == {"b": "too long"}
+    (rejection,) = world.rejections[guid("x")]
+    assert (rejection.output, rejection.reason) == ("b", "too long")
+
+
+def test_a_value_that_all_outputs_refuse_is_no_peer() -> None:
+    world = World(outputs="ab")
+    world.refusals = {("1", "a"): "too long", ("1", "b"): "too long"}
+    world.turn({"x": peer("x", "1"), "y": peer("y", "2")}, full=True)
+    assert world.numbers() == {"2": "y"}
+    assert world.rejections[guid("x")][0].reason == "too long"
+
+
+def test_losing_one_output_counts_as_a_loss() -> None:
+    world = World(most=0, percent=0, outputs="ab")
+    crowd(world, 4)
+    world.refusals = {("900", "b"): "too long"}
+    world.turn({"p00": peer("p00", "900")})
+    assert world.numbers()["000"] == "p00"
+    assert world.holds[guid("p00")].reason == "too long"
+
+
+people = st.sampled_from([f"u{n}" for n in range(8)])
+wishes = st.one_of(st.none(), st.just("bad"), st.sampled_from(["1", "2", "3", "Aa", "aA"]))
+turns = st.lists(st.tuples(st.dictionaries(people, wishes, max_size=6), st.booleans()), max_size=8)
+
+
+@given(turns, st.integers(0, 3))
+def test_numbers_are_unique_and_a_turn_repeated_changes_nothing(
+    script: list[tuple[dict[str, str | None], bool]], most: int
+) -> None:
+    world = World(most, 20)
+    for wished, full in script:
+        changes: dict[str, Peer | str | None] = {
+            who: peer(who, value) if value and value != "bad" else value
+            for who, value in wished.items()
+        }
+        before = len(world.served)
+        world.turn(changes, full=full)
+        keys = [s.peer.key for s in world.served.values()]
+        assert len(keys) == len(set(keys))
+        assert world.served or not before
+        again = world.turn(changes, full=full)
+        assert (again.serve, again.end, again.hold, again.history) == ((), frozenset(), (), ())
+        waiting = {g for g, h in world.holds.items() if not h.verdict}
+        assert waiting <= world.served.keys()
