@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test lint lock clean
+.PHONY: help setup demo test lint bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -32,6 +32,9 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(READY) ## what things cost, beside other ways of doing them
+	$(BIN)/python bench/core.py
 
 lock: $(READY) ## requirements.lock anew, from pyproject.toml
 	$(BIN)/pip install --quiet uv

@@ -26,7 +26,10 @@ def filter_attributes(text: str) -> tuple[str, ...]:
     position, found = _parse(text.strip(), 0, 0)
     if position != len(text.strip()):
         raise FilterError(f"unexpected text after the filter, at character {position + 1}")
-    return tuple({name.lower(): name for name in reversed(list(found))}.values())[::-1]
+    first: dict[str, str] = {}
+    for name in found:
+        first.setdefault(name.lower(), name)
+    return tuple(first.values())
 
 
 def filter_fault(text: str) -> str | None:

@@ -237,6 +237,10 @@ class Mapper:
 def _as_text(field: str, value: Any) -> str:
     if value is None or isinstance(value, Undefined):
         return ""  # the first of no values, say
-    if isinstance(value, (list, tuple, dict, set)):
+    if not isinstance(value, (str, int, float)):
+        # A generator too, such as of | map: its text would be another one at every start.
         raise MappingError(f"{field} gives a list; take one with | first, or use | join")
-    return str(value)
+    try:
+        return str(value)
+    except ValueError as error:  # an integer of more than 4,300 digits
+        raise MappingError(f"{field}: {error}") from error

@@ -64,7 +64,10 @@ class Entry:
     def disabled(self) -> bool:
         """Whether userAccountControl has ACCOUNTDISABLE set (MS-ADTS 2.2.16)."""
         control = self.first("useraccountcontrol")
-        return control.lstrip("-").isdecimal() and bool(int(control) & 2)
+        try:
+            return bool(int(control) & 2)
+        except ValueError:
+            return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from pathlib import PurePath
 from typing import Any
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined
-from jinja2.exceptions import TemplateError
 from jinja2.loaders import PackageLoader
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -101,16 +100,33 @@ class Renderer:
     def _render(self, peer: Peer, secret: str) -> str:
         self.check()
         try:
-            text: str = self._template.render(_variables(peer, secret, self.form))
+            context = self._template.new_context(_variables(peer, secret, self.form))
+            pieces = list(self._template.root_render_func(context))
         except UnsafeText:
             raise
-        except TemplateError as error:
+        except Exception as error:  # the admin's template may raise anything
             raise RenderError(f"the template {self.form.name} fails: {error}") from error
-        text = text.strip("\n") + "\n"
+        _refuse_structure(pieces)
+        text = "".join(pieces).strip("\n") + "\n"
         for line in text.split("\n"):
             if len(line.encode()) > _MAX_LINE:
                 raise UnsafeText(f"a line would have more than {_MAX_LINE} bytes: {line[:40]!a}…")
         return text
+
+
+def _refuse_structure(pieces: Iterable[str]) -> None:
+    """Raises UnsafeText where a value, not the template, would begin or end a section's name.
+
+    And where one would begin a line as a directive.
+    """
+    line = ""  # what stands left of the piece, from the line's first character that is no blank
+    for piece in pieces:
+        if isinstance(piece, _Value) and (
+            (not line and piece.startswith(("[", "#")))
+            or (line.startswith("[") and "]" not in line and "]" in piece)
+        ):
+            raise UnsafeText(f"a value would be a section or a directive: {piece[:40]!a}")
+        line = (line + piece).rpartition("\n")[2].lstrip()
 
 
 HEADER = "; Written by adwatch from Active Directory. Changes made here do not last.\n"
@@ -136,6 +152,15 @@ def _variables(peer: Peer, secret: str, form: Format) -> dict[str, Any]:
     }
 
 
+class _Value(str):
+    """What a template substituted, told from what it says itself."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+
 def escape(value: object) -> str:
     r"""A value as it must stand after `name = `, so that Asterisk reads back just that value.
 
@@ -145,7 +170,7 @@ def escape(value: object) -> str:
         str(value)  # a StrictUndefined raises here and says which name it was
     text = value if isinstance(value, str) else str(value)
     refuse_unsafe("a value", text)
-    return text.replace(";", "\\;")
+    return _Value(text.replace(";", "\\;"))
 
 
 def quoted(value: str) -> str:
@@ -184,12 +209,22 @@ def _load(form: Format) -> Any:
 
 def masked(text: str, secrets: Iterable[str]) -> str:
     """An output's text with every secret masked: the given ones, and what stands for one."""
-    known = sorted((re.escape(secret) for secret in secrets if secret), key=len, reverse=True)
-    if known:
-        lookup = re.compile("[A-Za-z0-9]{24,}")
-        plain = {secret for secret in known if lookup.fullmatch(secret)}
-        text = lookup.sub(lambda m: "********" if m[0] in plain else m[0], text)
-        others = [secret for secret in known if secret not in plain]
-        if others:
-            text = re.sub("|".join(others), "********", text)
+    known = {secret.replace(";", "\\;") for secret in secrets if secret}
+    lookup = re.compile("[A-Za-z0-9]{24,}")
+    plain = {secret for secret in known if lookup.fullmatch(secret)}
+    sizes = sorted({len(secret) for secret in plain}, reverse=True)
+
+    def hide(match: re.Match[str]) -> str:
+        run = match[0]
+        for size in sizes:
+            for at in range(len(run) - size, -1, -1):
+                if run[at : at + size] in plain:
+                    run = run[:at] + "********" + run[at + size :]
+        return run
+
+    if plain:
+        text = lookup.sub(hide, text)
+    others = sorted(map(re.escape, known - plain), key=len, reverse=True)
+    if others:
+        text = re.sub("|".join(others), "********", text)
     return _MASK.sub(r"\1********", text)

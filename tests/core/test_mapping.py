@@ -66,6 +66,50 @@ def test_attributes_are_asked_as_they_are_spelt_and_found_in_any_case() -> None:
     assert fields(made, entry())["mobile"] == ""
 
 
+def test_entry_reaches_names_that_no_expression_could_spell() -> None:
+    made = mapper(mobile="entry['ms-Exch-Mobile'] | first")
+    assert "ms-Exch-Mobile" in made.attributes
+    values = {"telephonenumber": ("502",), "ms-exch-mobile": ("+49", "+7")}
+    assert made.fields(Entry("", "", values))["mobile"] == "+49"
+
+
+def test_only_the_attributes_that_expressions_name_are_asked_for_and_each_once() -> None:
+    made = mapper(secret="sipSecret", name="number ~ MOBILE ~ entry['mobile'][0]")
+    asked = [name.lower() for name in made.attributes]
+    assert sorted(asked) == [
+        "facsimiletelephonenumber",
+        "mobile",
+        "sipsecret",
+        "telephonenumber",
+        "userprincipalname",
+    ]
+    assert mapper(number="a or entry['B'] | first").number_attributes == {"a", "b"}
+
+
+def test_a_secret_kept_in_ad_is_the_peers_and_an_empty_one_is_a_fault() -> None:
+    made = mapper(secret="sipSecret")
+    candidate = made.candidate(entry(SIPsecret="pa;ss"))
+    assert candidate.peer is not None
+    assert candidate.peer.secret == "pa;ss"
+    assert "pa;ss" not in repr(candidate)
+    without = made.candidate(entry())
+    assert (without.peer, without.fault) == (None, True)
+    assert "sipsecret" in without.reason
+    unwritable = made.candidate(entry(sipSecret="hush\nhush"))
+    assert unwritable.fault
+    assert "hush" not in unwritable.reason
+
+
+def test_what_history_and_templates_need_comes_along() -> None:
+    candidate = mapper(room="roomNumber").candidate(
+        entry(roomNumber="7", whenCreated="20200102030405.0Z")
+    )
+    assert (candidate.login, candidate.created) == ("ryabov", "20200102030405.0Z")
+    assert candidate.peer is not None
+    assert (candidate.peer.guid, candidate.peer.dn) == (candidate.guid, candidate.dn)
+    assert candidate.peer.extra == (("room", "7"),)
+
+
 def test_a_name_is_a_field_above_and_an_attribute_otherwise() -> None:
     made = mapper(name="email", email="mail", context="email ~ mobile", mobile="pager")
     found = fields(made, entry(email="attribute", mail="field", mobile="M", pager="P"))
@@ -84,6 +128,14 @@ def test_a_name_is_a_field_above_and_an_attribute_otherwise() -> None:
         ("telephoneNumber | e164('DE')", "", ""),
         ("telephoneNumber | replace(' ', '')", "5 0 2", "502"),
         ("entry['otherTelephone'] | join('+')", "x", "1+2"),
+        ("entry['otherTelephone'] | map('last', 1) | join", "x", "12"),
+        ("telephoneNumber | digits | last(2)", "x1y2z3", "23"),
+        ("telephoneNumber | e164('de')", "+7 495 1234567", "+74951234567"),
+        ("telephoneNumber | digits", "५०२", ""),
+        ("telephoneNumber | last(9)", "502", "502"),
+        ("telephoneNumber | length", "502", "3"),
+        ("none", "502", ""),
+        ("telephoneNumber ~ '<' ~ telephoneNumber", "a&b", "a&b<a&b"),
     ],
 )
 def test_filters(expression: str, value: str, result: str) -> None:
@@ -99,6 +151,12 @@ def test_filters(expression: str, value: str, result: str) -> None:
     ("field", "expression", "said"),
     [
         ("email", "entry['mail']", "email gives a list"),
+        ("email", "entry['mail'] | unique", "email"),
+        ("email", "entry['mail'] | map('upper')", "email"),
+        ("email", "{'a': mail}.items()", "email"),
+        ("email", "(1 + mail | length) ** 99999", "email"),
+        ("mobile", "number | regex_replace('(', '')", "mobile: "),
+        ("extra1", "entry['mail'] | list", "extra1 gives a list"),
         ("mobile", "telephoneNumber | e164('DE')", "mobile: telephoneNumber | e164('DE')"),
         ("context", "telephoneNumber / 2", "context: telephoneNumber / 2"),
     ],
@@ -125,6 +183,13 @@ def test_a_disabled_account_is_dropped_or_kept_as_configured() -> None:
     assert candidate.reason == "the account is disabled in AD"
     assert mapper(drop_disabled=False).candidate(disabled).peer is not None
     assert mapper().candidate(entry(userAccountControl="512")).peer is not None
+    # A signed 32-bit number in AD: bit 31 makes it negative.
+    assert mapper().candidate(entry(userAccountControl="-2147483134")).peer is None
+
+
+@pytest.mark.parametrize("control", ["", "-", "--2", "x", "\u00b2", "2" * 5000])
+def test_an_account_state_that_is_no_number_is_no_crash(control: str) -> None:
+    assert isinstance(mapper().candidate(entry(userAccountControl=control)), Candidate)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +229,8 @@ def test_a_number_that_asterisk_could_not_hold_suggests_a_filter() -> None:
     for number in ("+49 30", "_X.", "a" * 33, "5]0", "५०२"):
         candidate = mapper().candidate(entry(telephoneNumber=number))
         assert candidate.fault, number
+    assert "33 characters" in mapper().candidate(entry(telephoneNumber="a" * 33)).reason
+    assert mapper().candidate(entry(telephoneNumber="a" * 32)).peer is not None
     assert "telephoneNumber | digits" in mapper().candidate(entry(telephoneNumber="5 0")).reason
 
 
@@ -201,3 +268,31 @@ def test_whatever_the_values_a_user_is_a_candidate_with_a_peer_or_a_reason(
 
 
 MAPPER = mapper()
+BUSY = mapper(
+    number="telephoneNumber | regex_replace('[^0-9]', '') | last(4)",
+    name="entry['sAMAccountName'] | join('/') | title",
+    email="userPrincipalName | e164(mobile)",
+    context="facsimileTelephoneNumber | regex_replace(mobile, number)",
+    mobile="(entry['mobile'] | first) ~ entry['userPrincipalName'][0]",
+    secret="whenCreated",
+    drop_disabled=False,
+)
+ATTRIBUTES = [
+    "telephonenumber",
+    "samaccountname",
+    "userprincipalname",
+    "facsimiletelephonenumber",
+    "mobile",
+    "whencreated",
+]
+
+
+@given(st.dictionaries(st.sampled_from(ATTRIBUTES), st.lists(texts, max_size=2).map(tuple)))
+def test_expressions_that_stumble_over_values_give_a_reason_too(
+    attributes: dict[str, tuple[str, ...]],
+) -> None:
+    number = {"telephonenumber": ("502",)}
+    candidate = BUSY.candidate(Entry("6f9619ff-8b86-d011-b42d-00c04fc964ff", "x", attributes))
+    assert (candidate.peer is None) == bool(candidate.reason)
+    served = BUSY.candidate(Entry("", "x", attributes | number))
+    assert served.fault == (served.peer is None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from adwatch.core.model import (
 )
 from adwatch.core.plan import Rules, Safety, differences, make_plan
 
+NO_NUMBER = "its number is empty"
 CURSOR = Cursor("dc", "invocation", 1, b"", "question")
 
 
@@ -43,12 +45,20 @@ class World:
         self.holds: dict[str, Hold] = {}
         self.rejections: dict[str, tuple[Rejection, ...]] = {}
         self.losses: set[str] = set()
+        self.now = 5.0
+        self.created: dict[str, str] = {}
         self.refusals: dict[tuple[str, str], str] = {}
         safety = Safety(most, percent)
         self.rules = Rules(safety, frozenset(outputs), self._refusals)
 
     def _refusals(self, one: Peer) -> Mapping[str, str]:
         return {o: why for (number, o), why in self.refusals.items() if number == one.number}
+
+    def judge(self, verdict: str, *whose: str) -> None:
+        """A person's verdict; the loss of who is approved counts no longer."""
+        for who in map(guid, whose):
+            self.holds[who] = replace(self.holds[who], verdict=verdict)
+            self.losses.discard(who)
 
     def plan(self, changes: dict[str, Peer | str | None], *, full: bool = False) -> Plan:
         """`changes`: a peer, a reason why there is none, or None for who is gone."""
@@ -57,10 +67,10 @@ class World:
                 guid(who),
                 f"CN={who}",
                 who,
-                created=who,
+                created=self.created.get(who, who),
                 peer=value if isinstance(value, Peer) else None,
                 reason=value if isinstance(value, str) else "",
-                fault=isinstance(value, str),
+                fault=isinstance(value, str) and value != NO_NUMBER,
             )
             for who, value in changes.items()
             if value is not None
@@ -68,7 +78,7 @@ class World:
         entries = tuple(Entry(g, c.dn, {}) for g, c in mapped.items())
         asked = frozenset(map(guid, changes))
         gone = {guid(who): "deleted in AD" for who, value in changes.items() if value is None}
-        batch = Batch(entries, asked, full, CURSOR, 5.0, gone)
+        batch = Batch(entries, asked, full, CURSOR, self.now, gone)
         lost = {g for g in self.losses if g not in self.served or g in self.holds}
         base = len(self.served) + len([g for g in lost if g not in self.served])
         known = Known(
@@ -115,6 +125,96 @@ def test_the_older_account_holds_a_number_at_first_and_the_younger_one_is_told()
     assert world.numbers() == {"1": "a"}
     assert whats(plan) == [("added", "a"), ("rejected", "b")]
     assert world.turn({"b": peer("b", "1")}).history == ()
+
+
+def test_the_age_of_an_account_counts_before_its_guid_and_the_guid_among_twins() -> None:
+    world = World()
+    world.created = {"a": "20200101", "b": "20190101", "c": "20190101"}
+    world.turn({who: peer(who, "1") for who in "cab"}, full=True)
+    assert world.numbers() == {"1": "b"}
+    world.turn({"b": None})
+    assert world.numbers() == {"1": "c"}
+
+
+def test_who_holds_a_number_keeps_it_when_only_its_spelling_changes() -> None:
+    world = World()
+    world.turn({"b": peer("b", "desk")}, full=True)
+    world.turn({"a": peer("a", "DESK"), "b": peer("b", "Desk")})
+    assert world.numbers() == {"Desk": "b"}
+
+
+def test_three_users_pass_their_numbers_round_without_a_loss() -> None:
+    world = World(most=0, percent=0)
+    world.turn({"a": peer("a", "1"), "b": peer("b", "2"), "c": peer("c", "3")}, full=True)
+    plan = world.turn({"a": peer("a", "2"), "b": peer("b", "3"), "c": peer("c", "1")})
+    assert world.numbers() == {"2": "a", "3": "b", "1": "c"}
+    assert (plan.losses, world.holds) == (frozenset(), {})
+
+
+def test_who_gives_up_a_number_lets_the_waiting_one_in_within_the_same_turn() -> None:
+    world = World()
+    world.turn({"a": peer("a", "1"), "b": peer("b", "1")}, full=True)
+    plan = world.turn({"a": peer("a", "2")})
+    assert world.numbers() == {"2": "a", "1": "b"}
+    assert sorted(whats(plan)) == [("added", "b"), ("changed", "a")]
+
+
+def test_a_rejection_is_told_again_only_when_its_reason_changes() -> None:
+    world = World()
+    world.turn({"a": peer("a", "1"), "b": "one fault"}, full=True)
+    assert world.turn({"b": "one fault"}).history == ()
+    assert world.turn({}, full=False).history == ()
+    plan = world.turn({"b": "another fault"})
+    assert [(c.what, c.reason) for c in plan.history] == [("rejected", "another fault")]
+
+
+def test_outputs_are_looked_at_only_when_a_peer_comes_goes_or_changes() -> None:
+    world = World()
+    assert world.turn({"a": peer("a", "1"), "b": peer("b", "2")}, full=True).changes_peers
+    assert not world.turn({"a": peer("a", "1"), "c": "a fault"}).changes_peers
+    assert world.turn({"a": peer("a", "1", mobile="+1")}).changes_peers
+    assert world.turn({"b": None}).changes_peers
+
+
+def test_a_user_without_a_telephone_is_no_rejection() -> None:
+    world = World()
+    plan = world.turn({"a": peer("a", "1"), "b": NO_NUMBER}, full=True)
+    assert whats(plan) == [("added", "a")]
+    world.turn({"c": peer("c", "3")})
+    (removed,) = world.turn({"a": NO_NUMBER}).history
+    assert (removed.what, removed.reason) == ("removed", NO_NUMBER)
+    assert world.rejections == {}
+
+
+def test_history_has_every_field_of_who_comes_and_goes_and_why() -> None:
+    world = World(most=9)
+    one = peer("a", "1", mobile="+1", secret="hush")
+    (added, _) = world.turn({"a": one, "b": peer("b", "2")}, full=True).history
+    assert (added.at, added.what, added.guid, added.number) == (5.0, "added", guid("a"), "1")
+    named = {field: (old, new) for field, old, new in added.values}
+    assert named == {
+        "number": ("", "1"),
+        "name": ("", "a"),
+        "mobile": ("", "+1"),
+        "dn": ("", "CN=a"),
+        "login": ("", "a"),
+    }
+    (changed,) = world.turn({"a": replace(one, mobile="", dn="CN=a,OU=x")}).history
+    assert changed.values == (("mobile", "+1", ""), ("dn", "CN=a", "CN=a,OU=x"))
+    (rotated,) = world.turn({"a": replace(one, mobile="", dn="CN=a,OU=x", secret="s2")}).history
+    assert [field for field, _, _ in rotated.values] == ["secret"]
+    (removed,) = world.turn({"a": None}).history
+    assert (removed.what, removed.number, removed.reason) == ("removed", "1", "deleted in AD")
+    assert ("number", "1", "") in removed.values
+    assert "hush" not in repr((added, changed, rotated, removed))
+    assert "s2" not in repr((added, changed, rotated, removed))
+
+
+def test_an_extra_field_is_history_too() -> None:
+    old, new = (replace(peer("a", "1"), extra=(("room", room),)) for room in ("7", "8"))
+    assert differences(old, new) == (("room", "7", "8"),)
+    assert differences(old, replace(new, extra=())) == (("room", "7", ""),)
+    assert differences(old, old) == differences(None, None) == ()
 
 
 def test_the_holder_keeps_a_number_against_an_older_account() -> None:
@@ -193,6 +293,106 @@ def test_either_limit_alone_does_not_stop() -> None:
         assert (len(world.holds), len(world.served)) == (0, 10 - leavers)
 
 
+def test_the_share_is_of_those_served_when_the_window_began() -> None:
+    known = Known({}, {guid("x"): Served(peer("x", "1"))}, {}, {}, frozenset("ab"), 28, 30)
+    batch = Batch((), frozenset({guid("x")}), full=False, cursor=CURSOR, at=5.0)
+
+    def ended(**changed: object) -> bool:
+        rules = Rules(Safety(2, 10), frozenset("a"), lambda _: {})
+        return bool(make_plan(replace(known, **changed), batch, {}, rules).end)
+
+    assert ended()  # three of thirty are not more than a tenth
+    assert not ended(base=29)
+    assert ended(base=29, losses=frozenset("a"))
+    assert not ended(losses=frozenset("abc"))
+    assert not ended(total=1, losses=frozenset())  # nobody would be left
+
+
+def test_a_user_whose_loss_is_counted_already_does_not_count_twice() -> None:
+    world = World(most=2)
+    people = crowd(world, 10)
+    for _ in range(4):
+        world.turn({"p00": None})
+        assert world.turn({"p00": people["p00"]}).hold == ()
+    world.turn({"p00": None, "p01": None})
+    assert (len(world.served), world.holds) == (8, {})
+
+
+def test_a_dismissed_loss_stays_away_until_it_is_another_one() -> None:
+    world = World(most=0, percent=0)
+    crowd(world, 4)
+    world.turn({"p00": "one bad value"})
+    world.judge("dismissed", "p00")
+    assert world.turn({"p00": "one bad value"}).history == ()
+    assert "000" in world.numbers()
+    world.now = 7.0
+    plan = world.turn({"p00": None})
+    assert whats(plan) == [("held", "p00")]
+    assert world.holds[guid("p00")].verdict == ""
+    assert world.holds[guid("p00")].since == 7.0
+
+
+def test_an_approved_loss_happens_and_the_next_one_of_that_user_is_held_again() -> None:
+    world = World(most=0, percent=0)
+    people = crowd(world, 4)
+    world.turn({"p00": None})
+    world.judge("approved", "p00")
+    plan = world.turn({})
+    assert whats(plan) == [("removed", "p00")]
+    assert plan.history[0].reason == "deleted in AD"
+    assert world.holds == {}
+    assert whats(world.turn({"p00": people["p00"]})) == [("added", "p00")]
+    assert whats(world.turn({"p00": None})) == [("held", "p00")]
+
+
+def test_approving_one_loss_lets_no_other_through() -> None:
+    world = World(most=0, percent=0)
+    crowd(world, 4)
+    world.turn({"p00": None, "p01": None})
+    world.judge("approved", "p00")
+    world.turn({})
+    assert {"000", "001"} & world.numbers().keys() == {"001"}
+    assert world.holds.keys() == {guid("p01")}
+
+
+def test_a_held_user_whose_values_change_stays_as_it_was_and_is_told_once() -> None:
+    world = World(most=0, percent=0)
+    crowd(world, 4)
+    world.turn({"p00": "one bad value"})
+    world.now = 6.0
+    plan = world.turn({"p00": "another bad value"})
+    assert plan.history == ()
+    assert world.holds[guid("p00")].since == 5.0
+    assert world.holds[guid("p00")].reason == "another bad value"
+    assert world.rejections == {}
+
+
+def test_who_is_held_and_comes_back_changed_is_released_and_changed() -> None:
+    world = World(most=0, percent=0)
+    crowd(world, 4)
+    world.turn({"p00": None})
+    plan = world.turn({"p00": peer("p00", "950")})
+    assert sorted(whats(plan)) == [("changed", "p00"), ("released", "p00")]
+    assert "950" in world.numbers()
+
+
+def test_an_empty_answer_to_a_full_reading_removes_nobody() -> None:
+    world = World(most=100, percent=100)
+    crowd(world, 10)
+    world.turn({}, full=True)
+    assert (len(world.served), len(world.holds)) == (10, 10)
+
+
+def test_a_newcomer_waits_for_the_number_of_who_is_held_until_that_is_approved() -> None:
+    world = World(most=0, percent=0)
+    crowd(world, 4)
+    world.turn({"p00": None, "new": peer("new", "000")})
+    world.judge("approved", "p00")
+    world.turn({})
+    assert world.numbers()["000"] == "new"
+    assert world.rejections == {}
+
+
 def test_losses_of_earlier_turns_count() -> None:
     world = World(most=2)
     crowd(world, 10)
@@ -207,8 +407,7 @@ def test_the_last_peer_is_never_let_go_unasked() -> None:
     world.turn({"a": None})
     world.turn({"b": None})
     assert world.numbers() == {"2": "b"}
-    hold = world.holds[guid("b")]
-    world.holds[guid("b")] = Hold(*(getattr(hold, f) for f in hold.__slots__[:-1]), "approved")
+    world.judge("approved", "b")
     world.turn({"b": None})
     assert world.numbers() == {}
     assert world.holds == {}
@@ -225,8 +424,7 @@ def test_an_approval_is_for_the_loss_that_was_shown() -> None:
     world = World(most=0, percent=0)
     crowd(world, 4)
     world.turn({"p00": "one bad value"})
-    hold = world.holds[guid("p00")]
-    world.holds[guid("p00")] = Hold(*(getattr(hold, f) for f in hold.__slots__[:-1]), "approved")
+    world.judge("approved", "p00")
     plan = world.turn({"p00": None})
     assert whats(plan) == [("held", "p00")]
     assert "000" in world.numbers()
@@ -284,6 +482,20 @@ def test_losing_one_output_counts_as_a_loss() -> None:
     assert world.holds[guid("p00")].reason == "too long"
 
 
+def test_an_output_that_refuses_a_number_leaves_it_to_nobody_else_in_there() -> None:
+    world = World(outputs="ab")
+    world.refusals = {("1", "b"): "too long"}
+    world.turn({"x": peer("x", "1"), "y": peer("y", "1")}, full=True)
+    assert world.numbers() == {"1": "x"}
+
+
+def test_a_number_that_its_older_claimant_can_not_be_written_with_goes_to_the_next() -> None:
+    world = World()
+    world.refusals = {("Aa", "a"): "too long"}
+    world.turn({"x": peer("x", "Aa"), "y": peer("y", "aA")}, full=True)
+    assert world.numbers() == {"aA": "y"}
+
+
 people = st.sampled_from([f"u{n}" for n in range(8)])
 wishes = st.one_of(st.none(), st.just("bad"), st.sampled_from(["1", "2", "3", "Aa", "aA"]))
 turns = st.lists(st.tuples(st.dictionaries(people, wishes, max_size=6), st.booleans()), max_size=8)
@@ -308,3 +520,22 @@ def test_numbers_are_unique_and_a_turn_repeated_changes_nothing(
         assert (again.serve, again.end, again.hold, again.history) == ((), frozenset(), (), ())
         waiting = {g for g, h in world.holds.items() if not h.verdict}
         assert waiting <= world.served.keys()
+
+
+@given(turns)
+def test_after_any_changes_the_peers_are_what_a_full_reading_gives(
+    script: list[tuple[dict[str, str | None], bool]],
+) -> None:
+    world, ad = World(100, 100), dict[str, Peer | str | None]()
+    for wished, _ in script:
+        changes: dict[str, Peer | str | None] = {
+            who: peer(who, value) if value and value != "bad" else value
+            for who, value in wished.items()
+        }
+        ad = {who: value for who, value in (ad | changes).items() if value is not None}
+        world.turn(changes)
+    wanted = {value.key for value in ad.values() if isinstance(value, Peer)}
+    assert wanted <= {s.peer.key for s in world.served.values()}
+    assert len(world.served) == len(wanted) or world.holds
+    plan = world.turn(ad, full=True)
+    assert (plan.serve, plan.end, plan.drop) == ((), frozenset(), frozenset())

@@ -44,15 +44,39 @@ def parse(text: str) -> Sections:
     for line in without_comments(text).split("\n"):
         if len(line.encode("utf-8", "surrogateescape")) > 8191:
             continue
-        stripped = line.strip(BLANKS)
+        stripped = line.partition("\0")[0].strip(BLANKS)
+        assert not stripped.startswith("#"), f"a directive: {line!r}"
         if stripped.startswith("["):
-            name, _, rest = stripped[1:].partition("]")
+            name, bracket, rest = stripped[1:].partition("]")
+            assert bracket, f"a line that rejects the whole file: {line!r}"
             sections.append((name, rest.strip("()"), {}))
         elif stripped:
             key, equals, value = stripped.partition("=")
             assert equals, f"a line that is no option: {line!r}"
-            sections[-1][2][key.strip()] = value.strip(BLANKS)
+            sections[-1][2][key.strip(BLANKS)] = value.removeprefix(">").strip(BLANKS)
     return sections
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("a;b", "a"),
+        ("a\\;b", "a;b"),
+        ("a \\;-- b", "a ;-- b"),
+        ("a ;-- b", "a"),
+        ("a ;-- b --; c", "a  c"),
+        ("a\\\\;b", "a\\;b"),
+        ("a\\", "a\\"),
+        (" \ta\x07 ", "a"),
+        (" >5", ">5"),
+        (" => v", "=> v"),
+        ("> v", "v"),
+        ("a=b #exec x [y]", "a=b #exec x [y]"),
+        ("x" * 8192, None),
+    ],
+)
+def test_these_tests_read_files_as_asterisk_was_measured_to(written: str, read: str | None) -> None:
+    assert parse(f"[1](t)\nx ={written}") == [("1", "t", {} if read is None else {"x": read})]
 
 
 def without_comments(text: str) -> str:
@@ -113,6 +137,59 @@ def test_users_conf_is_the_contracts_example_to_the_byte() -> None:
         "pickupgroup = 5\n"
         "context = 1234567\n"
     )
+
+
+def test_sip_conf_to_the_byte() -> None:
+    text = renderer("sip.conf", template="lan").document([replace(PEER, context="a;b")])
+    assert text.split("\n\n", 1)[1] == (
+        "[502](lan)\n"
+        "fullname = Ryabov\n"
+        "cid_number = 502\n"
+        f"secret = {SECRET}\n"
+        "callgroup = 5\n"
+        "pickupgroup = 5\n"
+        "context = a\\;b\n"
+    )
+
+
+def test_pjsip_conf_to_the_byte() -> None:
+    text = renderer("pjsip.conf", endpoint="e", auth="u").document([PEER])
+    assert text.split("\n\n", 1)[1] == (
+        "[502](e)\n"
+        "type = endpoint\n"
+        "auth = 502\n"
+        "aors = 502\n"
+        'callerid = "Ryabov" <502>\n'
+        "call_group = 5\n"
+        "pickup_group = 5\n"
+        "context = 1234567\n"
+        "\n"
+        "[502](u)\n"
+        "type = auth\n"
+        "username = 502\n"
+        "auth_type = userpass\n"
+        f"password = {SECRET}\n"
+        "\n"
+        "[502]\n"
+        "type = aor\n"
+        "max_contacts = 1\n"
+        "remove_existing = yes\n"
+    )
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_peers_give_a_file_that_is_not_empty_and_has_no_section(name: str) -> None:
+    text = formatted(name).document([])
+    assert text.startswith(";")
+    assert parse(text) == []
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_empty_field_leaves_no_line(name: str) -> None:
+    bare = replace(PEER, name="", email="", context="", call_group="", pickup_group="")
+    text = formatted(name).document([bare])
+    assert not [line for line in text.split("\n") if line.rstrip().endswith("=")]
+    assert parse(text) == expected(name, bare)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +302,90 @@ def test_your_own_template_cannot_forget_to_escape() -> None:
     assert "U+000A" in concatenated.refusal(PEER)
 
 
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("{{ name }} = 1", "#exec rm"),
+        ("  {{ name }} = 1", "#include /etc/passwd"),
+        ("{{ name }} = 1", "[x](+)"),
+        ("{{ email }}{{ name }} = 1", "#exec rm"),
+        ("[{{ name }}]\nx = 1", "x](+)"),
+    ],
+)
+def test_no_value_becomes_a_directive_or_a_section_in_your_own_template(
+    source: str, value: str
+) -> None:
+    peer = replace(PEER, name=value, email="")
+    assert renderer("own", source).refusal(peer)
+    assert renderer("own", source).refusal(replace(peer, name="harmless")) == ""
+
+
+@pytest.mark.parametrize("source", ["x = {{ 1 // (mobile | length) }}", "x = {{ name + 1 }}"])
+def test_a_template_that_fails_for_one_peer_does_not_stop_the_others(source: str) -> None:
+    assert renderer("own", source).refusal(PEER)
+
+
+def test_a_value_that_makes_a_line_too_long_for_asterisk_is_refused_and_one_below_is_not() -> None:
+    made = formatted("users.conf")
+    assert made.refusal(replace(PEER, name="x" * 7900)) == ""
+    for value in ("x" * 8000, "\u20ac" * 2700, ";" * 4100):
+        assert "8000 bytes" in made.refusal(replace(PEER, name=value))
+
+
+@pytest.mark.parametrize("name", ["system", "Global", "E", "u", "a"])
+def test_pjsips_own_sections_and_the_admins_templates_are_no_numbers(name: str) -> None:
+    assert "uses itself" in formatted("pjsip.conf").refusal(replace(PEER, number=name))
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["", "_502", "5 0", "x" * 33, "5]", "502\n", "5;0", "5(0", "\u0665\u0660", "[5", "5/0", "5@x"],
+)
+def test_a_number_that_asterisk_could_not_hold_is_no_peer(number: str) -> None:
+    with pytest.raises(UnsafeText, match="number"):
+        replace(PEER, number=number)
+
+
+@pytest.mark.parametrize("number", ["0502", "x" * 32, "+49.30-1_2", "*98#", "#1", "-", "a_"])
+def test_the_numbers_that_the_contract_allows_are_sections(number: str) -> None:
+    peer = replace(PEER, number=number)
+    assert parse(formatted("users.conf").document([peer])) == expected("users.conf", peer)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("a\nb", "email holds the character U+000A at 2"),
+        ("\0", "email holds the character U+0000 at 1"),
+        ("ab\udce9", "email holds the character U+DCE9 at 3"),
+        ("a ", "email begins or ends with a blank"),
+    ],
+)
+def test_a_value_that_no_file_can_hold_is_named_with_the_place(value: str, said: str) -> None:
+    with pytest.raises(UnsafeText) as caught:
+        replace(PEER, email=value)
+    assert said in str(caught.value)
+
+
+def test_a_secret_that_no_file_can_hold_is_refused_without_being_told() -> None:
+    with pytest.raises(UnsafeText) as caught:
+        replace(PEER, secret="hush\nhush")
+    assert "hush" not in str(caught.value)
+    assert "hush" not in repr(replace(PEER, secret="hush"))
+
+
+def test_an_extra_field_hides_neither_the_secret_nor_the_options() -> None:
+    peer = replace(PEER, extra=(("secret", "x"), ("options", "y"), ("room", "7")))
+    own = renderer("own", "{{ secret }} {{ options.template }} {{ room }}", template="lan")
+    assert own.fragment(peer) == f"{SECRET} lan 7\n"
+
+
+def test_blocks_of_your_own_template_leave_no_trace() -> None:
+    source = "[{{ number }}]\n  {% if mobile %}\nx = 1\n  {% endif %}\ny = 2\n\n"
+    assert renderer("own", source).fragment(PEER) == "[502]\ny = 2\n"
+    assert renderer("own", source).fragment(replace(PEER, mobile="1")) == "[502]\nx = 1\ny = 2\n"
+
+
 def test_a_template_that_fails_says_what_it_asked_for() -> None:
     assert "nosuch" in renderer("own", "{{ nosuch }}").refusal(PEER)
     with pytest.raises(RenderError, match="line 2"):
@@ -238,7 +399,45 @@ def test_masked_hides_known_secrets_and_whatever_stands_for_one() -> None:
     )
 
 
-anything = st.text(st.characters(exclude_categories=()), max_size=30)
+@pytest.mark.parametrize(
+    ("source", "secret"),
+    [
+        ("x = {{ secret }}", "p;w"),
+        ("x = {{ secret }}", "p\\;w"),
+        ("x = {{ secret }}", "a.*b+c"),
+        ("x = {{ name }}{{ secret }}{{ number }}", SECRET),
+        ("x = {{ number }}/{{ secret }}@h", SECRET),
+    ],
+)
+def test_masked_finds_a_secret_wherever_your_own_template_wrote_it(
+    source: str, secret: str
+) -> None:
+    text = Renderer(Format("own", (), source), lambda _: secret).document([PEER])
+    shown = masked(text, [secret])
+    assert "********" in shown
+    assert secret not in shown
+    assert secret.replace(";", "\\;") not in shown
+
+
+def test_masked_leaves_a_text_without_secrets_as_it_is() -> None:
+    text = "[502](lan)\nfullname = x\nemail = secret\n" + "A" * 40 + "\n"
+    assert masked(text, [SECRET, "", "nosuch"]) == text
+
+
+def test_of_secrets_that_overlap_the_longest_is_masked_whole() -> None:
+    assert masked("x = abcd", ["abc", "abcd"]) == "x = ********"
+
+
+grammar = [";", "\\", ";--", "--;", "=", ">", "[", "]", "(+)", "#exec ", " ", "\t", '"', "<"]
+enders = ["\n", "\r", "\0", "\n[x]\n", "\x85", "\u2028", "\x0b"]
+anything = st.lists(
+    st.one_of(
+        st.sampled_from([*grammar, *enders]),
+        st.sampled_from(grammar),
+        st.text(st.characters(exclude_categories=()), max_size=6),
+    ),
+    max_size=6,
+).map("".join)
 numbers = st.from_regex(NUMBER).filter(lambda n: n.lower() not in {"general", "global", "system"})
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adwatch.core.ldapfilter import escape, filter_attributes, filter_fault, guid_clause
+from adwatch.core.ldapfilter import any_of, escape, filter_attributes, filter_fault, guid_clause
 from adwatch.core.pace import NEVER, Pace, Tempo, delay
 from adwatch.core.secrets import derive, ha1
 from adwatch.core.words import line, span
@@ -46,8 +47,66 @@ def test_comparing_takes_two_percent_of_the_time_at_most() -> None:
     assert pace.reads(0.5) == "compare"
     pace = pace.compared(2.5, took=2.0).read(2.5)
     assert pace.reads(3.6) == "poll"
+    assert pace.read(2.5 + 96.9).reads(2.5 + 97.9) == "poll"
     assert pace.read(2.5 + 97.9).reads(2.5 + 98.1) == "compare"
     assert pace.owes_comparison(owed=False).read(200).reads(200.5) == ""
+
+
+def test_a_comparison_waits_out_what_a_restart_left_of_the_last_ones_rest() -> None:
+    pace = Pace.begin(TEMPO, 100, reconcile_in=3600, rest=30).read(100).owes_comparison(owed=True)
+    assert pace.reads(101) == "poll"
+    assert pace.read(129.5).wait(129.5) == pytest.approx(0.5)
+    assert pace.read(129.5).reads(130) == "compare"
+
+
+def test_a_comparison_that_was_missed_while_down_is_made_at_the_first_poll() -> None:
+    assert Pace.begin(TEMPO, 100, reconcile_in=0, rest=0).reads(100) == "reconcile"
+
+
+def test_nothing_but_a_poll_is_tried_while_the_directory_is_away() -> None:
+    pace = Pace.begin(TEMPO, 0, reconcile_in=0, rest=0).owes_comparison(owed=True)
+    pace = pace.failed(0, 1.0, refused=False)
+    assert pace.reads(0.9) == ""
+    assert pace.wait(0) == pytest.approx(1.0)
+    assert pace.reads(1.0) == "poll"
+    back = pace.read(1.0)
+    assert back.reads(1.0) == "compare"
+    assert back.reads(2.0) == "reconcile"
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0, 1)), max_size=60),
+    st.floats(0.1, 120),
+)
+def test_a_directory_that_is_away_is_tried_again_within_half_an_hour(
+    failures: list[tuple[bool, float]], poll: float
+) -> None:
+    pace = Pace.begin(Tempo(poll, 3600, 0.2, 2), 0, 3600, 0)
+    for refused, jitter in failures:
+        pace = pace.failed(0, jitter, refused=refused)
+        most = 1800 if refused else max(30.0, poll)
+        assert (60 if refused else poll) <= pace.wait(0) <= most
+        assert pace.reads(pace.wait(0)) == "poll"
+
+
+@given(
+    st.lists(st.sampled_from(["owes", "reloading", "done", "failed", "read", "away"]), max_size=30),
+    st.floats(0, 1),
+)
+def test_whatever_is_waited_for_is_due_after_the_wait(script: list[str], jitter: float) -> None:
+    pace, now = begun(), 0.0
+    steps = {
+        "owes": lambda: pace.owes_reload(now),
+        "reloading": lambda: replace(pace).reloading(),
+        "done": lambda: replace(pace).reload_done(),
+        "failed": lambda: pace.reload_failed(now, jitter),
+        "read": lambda: pace.read(now),
+        "away": lambda: pace.failed(now, jitter, refused=False),
+    }
+    for step in script:
+        pace = steps[step]()
+        now += pace.wait(now) + 1e-6
+        assert pace.reads(now) or pace.reloads(now)
 
 
 def test_failures_wait_longer_and_longer_but_never_too_long() -> None:
@@ -80,7 +139,10 @@ def test_a_reload_that_failed_is_tried_again_later() -> None:
     assert not pace.reloads(0.9)
     assert pace.reloads(1.1)
     assert pace.reload_failed(1, 1.0).reload_retry_at > 2
-    assert pace.reload_done().reload_failures == 0
+    worked = pace.reload_done().reloading().owes_reload(0.1)
+    assert not worked.reloads(0.25)
+    assert worked.reloads(0.31)
+    assert worked.reload_failures == 0
 
 
 @pytest.mark.parametrize(
@@ -88,13 +150,16 @@ def test_a_reload_that_failed_is_tried_again_later() -> None:
     [
         ("(cn=x)", ("cn",)),
         ("(&(telephoneNumber=*)(!(mail=a))(|(CN>=b)(cn~=c)))", ("telephoneNumber", "mail", "CN")),
+        ("(&(a=1)(b=2)(A=3))", ("a", "b")),
+        ("(department:dn:=x)", ("department",)),
+        ("  (cn=a*b*\\2a)\n", ("cn",)),
         ("(userAccountControl:1.2.840.113556.1.4.803:=2)", ("userAccountControl",)),
         ("(memberOf=CN=Sales \\28EU\\29,DC=x)", ("memberOf",)),
         ("(description;lang-de=x)", ("description",)),
     ],
 )
 def test_the_attributes_of_a_filter(text: str, names: tuple[str, ...]) -> None:
-    assert {n.lower() for n in filter_attributes(text)} == {n.lower() for n in names}
+    assert filter_attributes(text) == names
     assert filter_fault(text) is None
 
 
@@ -111,11 +176,23 @@ def test_the_attributes_of_a_filter(text: str, names: tuple[str, ...]) -> None:
         ("(cn=a\\zz)", "')' expected"),
         ("(=x)", "'attribute=value' expected at character 2"),
         ("(" * 5000, "expected"),
+        ("(cn=a)(cn=b)", "unexpected text after the filter, at character 7"),
+        ("(cn=\0)", "')' expected at character 5"),
+        ("(&(a=b)", "')' expected at character 8"),
+        ("(cn)", "'attribute=value' expected at character 2"),
         ("(&" * 200 + "(a=b)" + ")" * 200, "nested more than 100 deep"),
     ],
 )
 def test_what_is_no_filter_says_where(text: str, said: str) -> None:
     assert said in str(filter_fault(text))
+
+
+def test_any_of_is_one_filter() -> None:
+    assert any_of(iter(["(a=1)", "(b=2)"])) == "(|(a=1)(b=2))"
+
+
+def test_a_filter_may_be_nested_a_hundred_deep() -> None:
+    assert filter_fault("(!" * 100 + "(a=b)" + ")" * 100) is None
 
 
 @given(st.text())
@@ -136,6 +213,8 @@ def test_secrets_are_the_same_for_ever_and_another_for_everybody() -> None:
     secrets = {derive(key, one), derive(key, two), derive(key, one, 1), derive(bytes(32), one)}
     assert len(secrets) == 4
     assert all(len(secret) == 24 and secret.isascii() and secret.isalnum() for secret in secrets)
+    assert not set("0O1lI") & set("".join(derive(key, one, n) for n in range(300)))
+    assert derive(key, one.upper(), 7) == derive(key, one, 7) != derive(key, one, 8)
     assert ha1("502", "asterisk", "x") == "29cb44dc17a85c4ef25ce373db224c18"
 
 
@@ -150,6 +229,15 @@ def test_secrets_are_the_same_for_ever_and_another_for_everybody() -> None:
         (True, "yes"),
         (1.5, "1.5"),
         ("Рябов", "Рябов"),
+        ("a=b", '"a=b"'),
+        ("back\\slash", "back\\slash"),
+        ("back\\ slash", '"back\\\\ slash"'),
+        ("\x1b[31m", '"\\u001b[31m"'),
+        ("\udce9", '"\\udce9"'),
+        (False, "no"),
+        (0, "0"),
+        (2.0, "2"),
+        (0.12345, "0.123"),
     ],
 )
 def test_log_values_are_quoted_where_they_must_be(value: object, said: str) -> None:
@@ -162,7 +250,20 @@ def test_a_log_line_is_one_line_whatever_it_says(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0.25, "250 ms"), (12, "12 s"), (300, "5 min"), (7200, "2 h")]
+    ("seconds", "said"),
+    [
+        (0, "0 ms"),
+        (0.25, "250 ms"),
+        (0.999, "999 ms"),
+        (1, "1 s"),
+        (12, "12 s"),
+        (60, "1 min"),
+        (300, "5 min"),
+        (3600, "1 h"),
+        (7200, "2 h"),
+        (86400, "1 d"),
+        (172800, "2 d"),
+    ],
 )
 def test_spans(seconds: float, said: str) -> None:
     assert span(seconds) == said

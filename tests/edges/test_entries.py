@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ldap3.operation.search import search_result_entry_response_to_dict_fast
+from ldap3.protocol import rfc4511
 from ldap3.utils.asn1 import decode_message_fast
+from pyasn1.codec.ber.encoder import encode
+from pyasn1.type import univ
 
 from adwatch.edges.directory.entries import (
+    EXTENDED_RESPONSE,
+    SEARCH_DONE,
     SEARCH_ENTRY,
     DecodeError,
+    Result,
     frame,
     read_entry,
     read_message,
@@ -111,6 +119,141 @@ def test_results_and_their_controls() -> None:
     message = read_message(done(4, "size limit", element(0xA0, control + bare)))
     assert message.controls == {"1.2.3": b"value", "1.2.4": b""}
     assert (read_result(message.body).code, read_result(message.body).text) == (4, "size limit")
+
+
+def test_every_truncation_of_every_message_is_an_error_or_waited_for() -> None:
+    control = element(0x30, element(4, b"1.2.3") + element(1, b"\xff") + element(4, b"value"))
+    whole = done(0, "text", element(0xA0, control))
+    for cut in range(len(whole)):
+        assert frame(whole[:cut]) == 0
+        with pytest.raises(DecodeError):
+            read_message(whole[:cut])
+    body = read_message(entry(5, "CN=x", {"cn": [b"x" * 200], "mail": [b"y"]})).body
+    for cut in range(len(body)):
+        with pytest.raises(DecodeError):
+            read_entry(body[:cut])
+    body = read_message(whole).body
+    for cut in range(len(body)):
+        with pytest.raises(DecodeError):
+            read_result(body[:cut])
+    value = sequence(1, b"cookie")
+    for cut in range(len(value)):
+        with pytest.raises(DecodeError):
+            read_sequence(value[:cut])
+
+
+@pytest.mark.parametrize("decode", [read_entry, read_sequence])
+def test_octets_behind_a_body_are_refused(decode: Callable[[bytes], object]) -> None:
+    body = read_message(entry(5, "CN=x", {"cn": [b"a"]})).body
+    whole = body if decode is read_entry else sequence(1)
+    decode(whole)
+    with pytest.raises(DecodeError):
+        decode(whole + b"\0")
+
+
+def test_octets_behind_controls_and_within_attributes_are_refused() -> None:
+    control = element(0x30, element(4, b"1.2.3"))
+    with pytest.raises(DecodeError, match="followed by other octets"):
+        read_message(done(0, "", element(0xA0, control) + b"\x04\0"))
+    attribute = element(0x30, element(4, b"cn") + element(0x31, b"") + element(4, b"more"))
+    with pytest.raises(DecodeError, match="followed by other octets"):
+        read_entry(element(4, b"CN=x") + element(0x30, attribute))
+
+
+@pytest.mark.parametrize("length", [b"\x80", b"\x85\0\0\0\0\1", b"\xff"])
+def test_lengths_that_ldap_does_not_allow_are_refused_at_once(length: bytes) -> None:
+    with pytest.raises(DecodeError, match="length"):
+        frame(b"\x30" + length)
+    with pytest.raises(DecodeError):
+        read_message(b"\x30" + length + b"\0" * 8)
+
+
+def test_what_is_no_ldap_message_is_refused_at_its_first_octet() -> None:
+    for first in (b"HTTP/1.1", b"\x16\x03\x01", b"\0"):
+        with pytest.raises(DecodeError, match="begins with"):
+            frame(first)
+    assert frame(b"") == 0
+
+
+@pytest.mark.parametrize("size", [0, 100, 127, 128, 255, 256, 65535, 65536])
+@pytest.mark.parametrize("octets", [0, 1, 2, 3, 4])
+def test_a_length_is_read_in_every_form_that_holds_it(size: int, octets: int) -> None:
+    def framed(tag: int, content: bytes) -> bytes:
+        count = max(octets, (len(content).bit_length() + 7) // 8, 1)
+        if not octets and len(content) < 128:
+            return bytes([tag, len(content)]) + content
+        return bytes([tag, 0x80 | count]) + len(content).to_bytes(count, "big") + content
+
+    value = framed(4, b"v" * size)
+    attribute = framed(0x30, framed(4, b"cn") + framed(0x31, value))
+    body = framed(4, b"CN=x") + framed(0x30, attribute)
+    data = framed(0x30, framed(2, b"\x05") + framed(0x64, body))
+    assert frame(data) == len(data)
+    assert frame(data[:-1]) == 0
+    assert read_entry(read_message(data).body) == ("CN=x", {"cn": [b"v" * size]})
+
+
+@given(st.integers(-(2**63), 2**63), st.binary(max_size=300))
+def test_what_is_written_is_what_pyasn1_writes(number: int, octets: bytes) -> None:
+    theirs = univ.Sequence()
+    theirs[0], theirs[1] = univ.Integer(number), univ.OctetString(octets)
+    assert sequence(number, octets) == encode(theirs)
+
+
+def test_the_tags_are_those_of_the_rfc() -> None:
+    for name, kind, tag in (
+        ("searchResEntry", rfc4511.SearchResultEntry(), SEARCH_ENTRY),
+        ("extendedResp", rfc4511.ExtendedResponse(), EXTENDED_RESPONSE),
+        ("searchResDone", rfc4511.SearchResultDone(), SEARCH_DONE),
+    ):
+        if name == "searchResEntry":
+            kind["object"] = rfc4511.LDAPDN("CN=x")
+            kind["attributes"] = rfc4511.PartialAttributeList()
+        else:
+            kind["resultCode"] = rfc4511.ResultCode(52)
+            kind["matchedDN"] = rfc4511.LDAPDN("")
+            kind["diagnosticMessage"] = rfc4511.LDAPString("going")
+        message = rfc4511.LDAPMessage()
+        message["messageID"] = rfc4511.MessageID(0)
+        message["protocolOp"] = rfc4511.ProtocolOp().setComponentByName(name, kind)
+        assert read_message(encode(message)).tag == tag
+
+
+def test_several_messages_in_one_buffer_are_taken_one_by_one() -> None:
+    buffer = bytearray(entry(1, "CN=a", {}) + entry(2, "CN=b", {}) + done(0, "")[:5])
+    numbers = []
+    while size := frame(buffer):
+        numbers.append(read_message(bytes(buffer[:size])).id)
+        del buffer[:size]
+    assert numbers == [1, 2]
+
+
+def test_octets_that_are_no_utf8_stay_what_they_were() -> None:
+    dn, found = read_entry(
+        element(4, b"CN=\xe9")
+        + element(0x30, element(0x30, element(4, b"CN") + element(0x31, element(4, b"\xe9\0"))))
+    )
+    assert dn.encode("utf-8", "surrogateescape") == b"CN=\xe9"
+    assert found == {"cn": [b"\xe9\0"]}
+
+
+def test_an_attribute_that_comes_in_two_parts_keeps_all_its_values() -> None:
+    part = [element(0x30, element(4, n) + element(0x31, element(4, n))) for n in (b"cn", b"CN")]
+    assert read_entry(element(4, b"") + element(0x30, b"".join(part)))[1] == {"cn": [b"cn", b"CN"]}
+
+
+@given(st.integers(0, 80), st.text(max_size=200), st.integers(0, 2**31 - 1))
+def test_a_result_is_what_ldap3_encodes(code: int, text: str, number: int) -> None:
+    message = rfc4511.LDAPMessage()
+    message["messageID"] = rfc4511.MessageID(number)
+    result = rfc4511.SearchResultDone()
+    result["resultCode"] = rfc4511.ResultCode(code)
+    result["matchedDN"] = rfc4511.LDAPDN("")
+    result["diagnosticMessage"] = rfc4511.LDAPString(text)
+    message["protocolOp"] = rfc4511.ProtocolOp().setComponentByName("searchResDone", result)
+    read = read_message(encode(message))
+    assert (read.id, read.tag) == (number, SEARCH_DONE)
+    assert read_result(read.body) == Result(code, text.rstrip("\0\n"))
 
 
 @given(st.integers(0, 2**31 - 1), st.binary(max_size=200))

@@ -248,6 +248,11 @@ class SambaDC:
         """Enable an account."""
         self._set_control(dn, lambda control: control & ~DISABLED)
 
+    def set_password(self, login: str, password: str) -> None:
+        """Give an account another password."""
+        (dn,) = self.ldapsearch(f"(sAMAccountName={login})", "1.1")
+        self.modify(dn, unicodePwd=f'"{password}"'.encode("utf-16-le"))
+
     def _set_control(self, dn: str, change: Callable[[int], int]) -> None:
         admin = self.admin()
         admin.search(dn, "(objectClass=*)", BASE, attributes=["userAccountControl"])

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 from ldap3 import BASE, SUBTREE, Connection
-from ldap3.core.exceptions import LDAPInsufficientAccessRightsResult, LDAPSocketOpenError
+from ldap3.core.exceptions import (
+    LDAPInsufficientAccessRightsResult,
+    LDAPInvalidCredentialsResult,
+    LDAPSocketOpenError,
+)
 from pyasn1.codec.ber import encoder
 from pyasn1.type.namedtype import NamedType, NamedTypes
 from pyasn1.type.univ import Integer, OctetString, Sequence
@@ -115,6 +119,15 @@ def test_only_the_sync_account_may_use_dirsync_by_right(dc: SambaDC) -> None:
         pytest.raises(LDAPInsufficientAccessRightsResult),
     ):
         dirsync(ordinary, dc.base_dn)
+
+
+def test_a_password_is_changed(dc: SambaDC, user_dn: str) -> None:
+    dc.set_password("temporary", "Neu-1234")
+    with dc.session(f"temporary@{dc.realm}", "Neu-1234") as connection:
+        assert connection.bound
+    with pytest.raises(LDAPInvalidCredentialsResult):
+        dc.connect(f"temporary@{dc.realm}", "Neu-1235")
+    assert user_dn
 
 
 def test_each_change_moves_the_usn_by_one(dc: SambaDC, user_dn: str) -> None:

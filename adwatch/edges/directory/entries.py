@@ -156,6 +156,8 @@ def read_result(body: bytes) -> Result:
 def read_sequence(data: bytes) -> list[bytes]:
     """The contents of the elements in a SEQUENCE, such as a control's value."""
     at, end = _expect(data, 0, len(data), _SEQUENCE)
+    if end != len(data):
+        raise DecodeError("a sequence is followed by other octets")
     found = []
     while at < end:
         _, start, at = _header(data, at, end)

@@ -1,0 +1,141 @@
+"""What the pure parts cost for 20,000 users, each beside another way of doing the same.
+
+Prints medians of several rounds in one run, and the ratio; writes nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import uuid
+from collections.abc import Callable
+
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from ldap3.operation.search import search_result_entry_response_to_dict_fast
+from ldap3.utils.asn1 import decode_message_fast
+
+from adwatch.core.mapping import Expressions, Mapper
+from adwatch.core.model import Entry, Peer
+from adwatch.core.render import Format, Renderer
+from adwatch.core.secrets import derive
+from adwatch.edges.directory.entries import read_entry, read_message
+
+USERS = 20_000
+ROUNDS = 5
+FIELDS = (
+    ("number", "telephoneNumber"),
+    ("name", "sAMAccountName[:1] | upper ~ sAMAccountName[1:]"),
+    ("email", "userPrincipalName"),
+    ("context", 'facsimileTelephoneNumber or "users"'),
+    ("call_group", "number[:1]"),
+    ("pickup_group", "number[:1]"),
+    ("mobile", "mobile"),
+)
+
+
+def users() -> list[Entry]:
+    """Entries as a domain would give them."""
+    return [
+        Entry(
+            str(uuid.UUID(int=n)),
+            f"CN=User {n},OU=Staff,DC=example,DC=test",
+            {
+                "telephonenumber": (str(10_000 + n),),
+                "samaccountname": (f"user{n}",),
+                "userprincipalname": (f"user{n}@example.test",),
+            },
+        )
+        for n in range(USERS)
+    ]
+
+
+def median(do: Callable[[], object]) -> float:
+    """Seconds that `do` takes, the median of some rounds."""
+    took = []
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        do()
+        took.append(time.perf_counter() - begun)
+    return statistics.median(took)
+
+
+def field_by_field(entries: list[Entry]) -> Callable[[], object]:
+    """The obvious way: an expression compiled and called for every field."""
+    environment = ImmutableSandboxedEnvironment()
+    compiled = [(field, environment.compile_expression(e)) for field, e in FIELDS]
+
+    def run() -> None:
+        for entry in entries:
+            names = {
+                name: entry.first(name.lower())
+                for name in (
+                    "telephoneNumber",
+                    "sAMAccountName",
+                    "userPrincipalName",
+                    "facsimileTelephoneNumber",
+                    "mobile",
+                )
+            }
+            for field, evaluate in compiled:
+                names[field] = evaluate(**names)
+
+    return run
+
+
+def element(tag: int, content: bytes) -> bytes:
+    """BER with a length of two octets, as servers write it."""
+    return bytes((tag, 0x82)) + len(content).to_bytes(2, "big") + content
+
+
+def message(entry: Entry) -> bytes:
+    """The search entry that a server sends for a user."""
+    attributes = b"".join(
+        element(
+            0x30,
+            element(4, name.encode())
+            + element(0x31, b"".join(element(4, v.encode()) for v in values)),
+        )
+        for name, values in entry.attributes.items()
+    )
+    body = element(4, entry.dn.encode()) + element(0x30, attributes)
+    return element(0x30, element(2, b"\x07") + element(0x64, body))
+
+
+def row(what: str, ours: float, other: str, theirs: float) -> None:
+    """One line of the table."""
+    print(f"{what:<34} {ours:7.3f} s   {other:<30} {theirs:7.3f} s   {ours / theirs:5.2f}")
+
+
+def main() -> None:
+    """Prints the table."""
+    entries = users()
+    mapper = Mapper(Expressions(FIELDS))
+    peers = [c.peer for c in map(mapper.candidate, entries) if c.peer]
+    print(f"{USERS} users, medians of {ROUNDS} rounds; the last column is the ratio\n")
+    mapped = median(lambda: [mapper.fields(entry) for entry in entries])
+    row(
+        "mapping, all fields in one unit", mapped, "field by field", median(field_by_field(entries))
+    )
+
+    messages = [message(entry) for entry in entries]
+    decoded = median(lambda: [read_entry(read_message(data).body) for data in messages])
+
+    def by_ldap3() -> None:
+        for data in messages:
+            payload = decode_message_fast(data)["payload"]
+            search_result_entry_response_to_dict_fast(payload, None, None, check_names=False)
+
+    row("decoding search entries", decoded, "ldap3", median(by_ldap3))
+
+    def secret(peer: Peer) -> str:
+        return derive(bytes(32), peer.guid)
+
+    form = Format("users.conf", (("template", "lan"),))
+    cold = median(lambda: Renderer(form, secret).document(peers))
+    warm = Renderer(form, secret)
+    warm.document(peers)
+    row("rendering, nothing changed", median(lambda: warm.document(peers)), "from nothing", cold)
+
+
+if __name__ == "__main__":
+    main()
