@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, Final
 
-from adwatch.core.pace import NEVER, REST, Pace, Tempo
+from adwatch.core.pace import NEVER, SAVED_S, SHARE, Pace, Tempo
 from adwatch.core.words import line, span
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
@@ -95,9 +95,9 @@ class Runner:
         self._health.last_success = float(store.meta("last_success") or 0)
         self._health.last_reconcile = float(store.meta("last_reconcile") or 0)
         due = self._health.last_reconcile + wanted.directory.reconcile - wall
-        ended, took = (float(x) for x in (store.meta("compared") or "0 0").split())
-        rest = min(max(0.0, ended + REST * took - wall), REST * took)
-        self._pace = Pace.begin(tempo, now, min(max(due, 0.0), tempo.reconcile), rest)
+        ended, funds = (float(x) for x in (store.meta("compared") or f"0 {SAVED_S}").split())
+        funds += SHARE * max(0.0, wall - ended)
+        self._pace = Pace.begin(tempo, now, min(max(due, 0.0), tempo.reconcile), funds)
         self._pace = self._pace.owes_comparison(owed=bool(store.owed("compare")))
         turn = Turn()
         self._service.publish(turn)
@@ -141,10 +141,10 @@ class Runner:
             self._refused_password = ""
             if turn.full:
                 self._health.last_reconcile = wall
-            if how == "compare" or turn.full:
-                took = now - begun
-                self._pace = self._pace.compared(now, took)
-                self._service.store.remember("compared", f"{time.time()} {took}")
+            if how == "compare":
+                self._pace = self._pace.compared(now, took=now - begun)
+                saved = self._pace.funds_at(now)
+                self._service.store.remember("compared", f"{time.time()} {saved}")
             if self._service.config.directory.push and not self._listening:
                 self._listening = True
                 self._service.directory.listen(self._on_push)

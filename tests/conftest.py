@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pytest_docker.plugin import Services
 from system import samba
+
+settings.register_profile("adwatch", deadline=None)  # what things cost is the bench's business
+settings.load_profile("adwatch")
 
 SYSTEM = Path(__file__).parent / "system"
 

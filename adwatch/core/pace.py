@@ -11,8 +11,10 @@ from typing import Final
 _LONGEST_S: Final = 30.0
 # A refused account is tried rarely: AD locks it after a few wrong passwords in half an hour.
 _REFUSED_S: Final = (60.0, 300.0, 900.0, 1800.0)
-# At most 2 % of the time is spent comparing: after each comparison, 49 times as long without.
-REST: Final = 49.0
+# Of the time, so much may be spent comparing; what is not spent is saved for ten minutes, so that
+# a quiet domain's deletions are found at once and a busy one's don't cost more than that.
+SHARE: Final = 0.02
+SAVED_S: Final = 600 * SHARE
 NEVER: Final = float("inf")
 
 
@@ -41,7 +43,8 @@ class Pace:
     tempo: Tempo
     poll_at: float
     reconcile_at: float
-    rested_at: float = 0.0
+    funds: float = SAVED_S
+    funded_at: float = 0.0
     compare_owed: bool = False
     failures: int = 0
     reload_first: float = NEVER
@@ -50,9 +53,18 @@ class Pace:
     reload_retry_at: float = 0.0
 
     @classmethod
-    def begin(cls, tempo: Tempo, now: float, reconcile_in: float, rest: float) -> Pace:
-        """A pace that polls at once; `rest` is what is left of the last comparison's."""
-        return cls(tempo, poll_at=now, reconcile_at=now + reconcile_in, rested_at=now + rest)
+    def begin(cls, tempo: Tempo, now: float, reconcile_in: float, funds: float = SAVED_S) -> Pace:
+        """A pace that polls at once; `funds` are the seconds of comparing that were saved."""
+        return cls(tempo, now, now + reconcile_in, min(funds, SAVED_S), now)
+
+    def funds_at(self, now: float) -> float:
+        """Seconds that may be spent comparing, negative while more was spent than earned."""
+        return min(SAVED_S, self.funds + SHARE * max(0.0, now - self.funded_at))
+
+    def _compare_at(self) -> float:
+        if not self.compare_owed or self.failures:
+            return NEVER
+        return self.funded_at + max(0.0, -self.funds) / SHARE
 
     def reads(self, now: float) -> str:
         """How the directory is to be read now: poll, compare, reconcile, or not at all."""
@@ -64,8 +76,7 @@ class Pace:
         return self._compares(now) or "poll"
 
     def _compares(self, now: float) -> str:
-        due = self.compare_owed and now >= self.rested_at and not self.failures
-        return "compare" if due else ""
+        return "compare" if now >= self._compare_at() else ""
 
     def reloads(self, now: float) -> bool:
         """Whether a reload that is owed is due: settled, or waited for long enough."""
@@ -78,8 +89,7 @@ class Pace:
 
     def wait(self, now: float) -> float:
         """Seconds until something is due, 0 if something is."""
-        compare_at = self.rested_at if self.compare_owed and not self.failures else NEVER
-        return max(0.0, min(self.poll_at, compare_at, self._reload_at()) - now)
+        return max(0.0, min(self.poll_at, self._compare_at(), self._reload_at()) - now)
 
     def woken(self, now: float) -> Pace:
         """After a sign of a change: poll now, unless the directory is known to be away."""
@@ -108,7 +118,7 @@ class Pace:
 
     def compared(self, now: float, took: float) -> Pace:
         """After a comparison that lasted `took` seconds."""
-        return replace(self, rested_at=now + REST * took)
+        return replace(self, funds=self.funds_at(now) - took, funded_at=now)
 
     def owes_reload(self, now: float) -> Pace:
         """After an output changed."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adwatch.core.ldapfilter import any_of, escape, filter_attributes, filter_fault, guid_clause
-from adwatch.core.pace import NEVER, Pace, Tempo, delay
+from adwatch.core.pace import NEVER, SAVED_S, Pace, Tempo, delay
 from adwatch.core.secrets import derive, ha1
 from adwatch.core.words import line, span
 
@@ -18,7 +18,7 @@ TEMPO = Tempo(poll=1, reconcile=3600, settle=0.2, at_most=2)
 
 
 def begun(now: float = 0.0) -> Pace:
-    return Pace.begin(TEMPO, now, reconcile_in=3600, rest=0)
+    return Pace.begin(TEMPO, now, reconcile_in=3600)
 
 
 def test_polling_goes_on_at_its_interval() -> None:
@@ -42,29 +42,46 @@ def test_everything_is_compared_when_it_is_due_and_then_not_for_that_long() -> N
     assert pace.read(3601, reconciled=True).reads(3602) == "poll"
 
 
-def test_comparing_takes_two_percent_of_the_time_at_most() -> None:
-    pace = begun().read(0).owes_comparison(owed=True)
-    assert pace.reads(0.5) == "compare"
-    pace = pace.compared(2.5, took=2.0).read(2.5)
-    assert pace.reads(3.6) == "poll"
-    assert pace.read(2.5 + 96.9).reads(2.5 + 97.9) == "poll"
-    assert pace.read(2.5 + 97.9).reads(2.5 + 98.1) == "compare"
-    assert pace.owes_comparison(owed=False).read(200).reads(200.5) == ""
+def owing(now: float, funds: float) -> Pace:
+    pace = Pace.begin(TEMPO, now, reconcile_in=1e9, funds=funds)
+    return pace.read(now).owes_comparison(owed=True)
 
 
-def test_a_comparison_waits_out_what_a_restart_left_of_the_last_ones_rest() -> None:
-    pace = Pace.begin(TEMPO, 100, reconcile_in=3600, rest=30).read(100).owes_comparison(owed=True)
-    assert pace.reads(101) == "poll"
-    assert pace.read(129.5).wait(129.5) == pytest.approx(0.5)
-    assert pace.read(129.5).reads(130) == "compare"
+def test_in_a_quiet_domain_each_comparison_is_made_at_once() -> None:
+    pace = owing(0, SAVED_S)
+    for now in (0.5, 5.5, 10.5, 15.5):
+        assert pace.reads(now) == "compare"
+        pace = pace.compared(now + 1.5, took=1.5).read(now + 1.5)
+    assert pace.owes_comparison(owed=False).reads(18) == "poll"
+    assert pace.owes_comparison(owed=False).reads(17.5) == ""
+
+
+@given(st.floats(0.01, 60), st.floats(1, 30))
+def test_in_a_busy_domain_comparing_takes_two_percent_of_the_time(took: float, poll: float) -> None:
+    pace, now, spent = owing(0, SAVED_S), 0.0, 0.0
+    for _ in range(500):
+        if pace.reads(now) == "compare":
+            now, spent = now + took, spent + took
+            pace = pace.compared(now, took)
+        now += poll
+    assert spent <= 0.02 * now + SAVED_S + took
+
+
+def test_what_was_overspent_is_earned_before_the_next_comparison_also_over_a_restart() -> None:
+    pace = owing(100, SAVED_S).compared(120, took=SAVED_S + 0.4).read(120)
+    assert pace.funds_at(120) == pytest.approx(-0.4)
+    for again in (pace, owing(120, pace.funds_at(120))):
+        assert again.read(139.5).wait(139.5) == pytest.approx(0.5)
+        assert again.read(139.5).reads(139.9) == ""
+        assert again.read(139.5).reads(140.1) == "compare"
 
 
 def test_a_comparison_that_was_missed_while_down_is_made_at_the_first_poll() -> None:
-    assert Pace.begin(TEMPO, 100, reconcile_in=0, rest=0).reads(100) == "reconcile"
+    assert Pace.begin(TEMPO, 100, reconcile_in=0).reads(100) == "reconcile"
 
 
 def test_nothing_but_a_poll_is_tried_while_the_directory_is_away() -> None:
-    pace = Pace.begin(TEMPO, 0, reconcile_in=0, rest=0).owes_comparison(owed=True)
+    pace = Pace.begin(TEMPO, 0, reconcile_in=0).owes_comparison(owed=True)
     pace = pace.failed(0, 1.0, refused=False)
     assert pace.reads(0.9) == ""
     assert pace.wait(0) == pytest.approx(1.0)
