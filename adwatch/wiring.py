@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,11 +101,15 @@ def password_reader(config: Config) -> Callable[[], str]:
 
 def _output(config: Config, key: KeyFile, index: int) -> Output:
     wanted = config.outputs[index]
-    renderer = Renderer(_format(config, wanted, index), lambda peer: secret_of(config, key, peer))
+    form = _format(config, wanted, index)
+    renderer = Renderer(form, lambda peer: secret_of(config, key, peer))
+    if wanted.mode & 0o007 and re.search(r"\b(secret|ha1)\b", form.source):
+        message = f"{wanted.mode} lets everybody read the secrets that the template writes"
+        raise _fault(config, index, "mode", message)
     try:
         renderer.check()
     except RenderError as error:
-        raise _template_fault(config, index, str(error)) from error
+        raise _fault(config, index, "template", str(error)) from error
     return Output(
         name=wanted.name,
         path=wanted.path,
@@ -124,11 +129,11 @@ def _format(config: Config, wanted: OutputConfig, index: int) -> Format:
         source = Path(wanted.template).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise _template_fault(config, index, f"{wanted.template}: {cause}") from error
+        raise _fault(config, index, "template", f"{wanted.template}: {cause}") from error
     return Format(str(wanted.template), options, source or "\n")
 
 
-def _template_fault(config: Config, index: int, message: str) -> ConfigError:
-    line, column = config.position("outputs", index, "template")
-    fault = Fault(line, column, f"outputs[{index}].template", message)
+def _fault(config: Config, index: int, key: str, message: str) -> ConfigError:
+    line, column = config.position("outputs", index, key)
+    fault = Fault(line, column, f"outputs[{index}].{key}", message)
     return ConfigError(str(config.origin), [fault])

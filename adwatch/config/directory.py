@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -93,6 +94,9 @@ class Directory(Part):
                 yield Wrongness(
                     ("servers", index), f"{message}, which needs {wanted}://", (servers, start)
                 )
+        if len(self.base) > 1 and any(re.fullmatch("(?i)dc=[^,]*", dn) for dn in self.base[1:]):
+            message = "are the parts of one name; put it in quotes, for a comma ends an item"
+            yield Wrongness(("base",), message)
         yield from self._identity()
 
     def _identity(self) -> Iterator[Wrongness]:

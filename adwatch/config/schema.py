@@ -187,6 +187,20 @@ def _doubles(outputs: tuple[Output, ...]) -> Iterator[Wrongness]:
                 yield Wrongness((index, key), message, rests_on)
 
 
+def _overwrites(config: Config) -> Iterator[Wrongness]:
+    """No output takes the place of a file that adwatch itself reads."""
+    password_file = config.directory.password_file
+    read = {
+        config.origin: "the configuration",
+        config.resolve(password_file) if password_file else None: "the password file",
+        config.secrets.key_file or config.state / "secret.key": "the secret key",
+    }
+    taken = {os.path.abspath(path): what for path, what in read.items() if path}  # noqa: PTH100
+    for index, output in enumerate(config.outputs):
+        if what := taken.get(os.path.abspath(output.path)):  # noqa: PTH100 - no link is followed
+            yield Wrongness(("outputs", index, "path"), f"is {what} itself")
+
+
 class Config(Part):
     """The whole configuration. `origin` is the file it was read from, as it was given."""
 
@@ -220,6 +234,10 @@ class Config(Part):
     def _with_directory(cls, data: Any) -> Any:
         """A missing directory is an empty one, whose own faults say what it needs."""
         return {"directory": {}, **data} if isinstance(data, dict) else data
+
+    def clashes(self) -> Iterator[Wrongness]:
+        """Nothing that adwatch reads is written over."""
+        yield from _overwrites(self)
 
     @field_validator("outputs")
     @classmethod

@@ -69,6 +69,18 @@ def test_a_template_with_a_fault_is_a_fault_of_the_configuration(adwatch: Adwatc
     assert "outputs[0].template: the template own.j2 is not Jinja2, line 1" in done.stderr
 
 
+def test_secrets_in_your_own_template_need_a_file_that_not_everybody_reads(
+    adwatch: Adwatch,
+) -> None:
+    (adwatch.folder / "own.j2").write_text("secret={{ secret }}\n")
+    text = adwatch.config.read_text()
+    own = 'template: own.j2\n    mode: "0644"'
+    adwatch.config.write_text(text.replace("options: {template: lan}", own))
+    done = adwatch("sync")
+    assert done.returncode == 3
+    assert "outputs[0].mode: 0644 lets everybody read the secrets" in done.stderr
+
+
 def test_an_unreadable_password_file_exits_3_and_says_which(adwatch: Adwatch) -> None:
     (adwatch.folder / "ca.pem").write_bytes(Path("/etc/ssl/certs/ca-certificates.crt").read_bytes())
     adwatch.password_file.unlink()

@@ -657,3 +657,43 @@ def test_umlauts_in_the_path_of_the_file(tmp_path):
     path.write_text(HEAD, encoding="utf-8")
     assert load(path).origin == path
     assert os.fspath(load(path).state) == "/var/lib/adwatch"
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (
+            "outputs: [{path: config.yaml}]\n",
+            "config.yaml:5:18: outputs[0].path: is the configuration itself",
+        ),
+        (
+            "outputs: [{path: bind-password}]\n",
+            "config.yaml:5:18: outputs[0].path: is the password file itself",
+        ),
+        (
+            "state: s\noutputs: [{path: s/secret.key}]\n",
+            "config.yaml:6:18: outputs[0].path: is the secret key itself",
+        ),
+        (
+            "outputs: [{path: a.conf, mode: '0644'}]\n",
+            (
+                "config.yaml:5:32: outputs[0].mode: 0644 lets everybody read the SIP secrets;"
+                " end it with 0"
+            ),
+        ),
+        (
+            "  base: [OU=Staff,DC=example,DC=test]\n",
+            (
+                "config.yaml:5:9: directory.base: are the parts of one name; put it in quotes,"
+                " for a comma ends an item"
+            ),
+        ),
+    ],
+)
+def test_what_would_do_harm_is_refused(more, expected, lines):
+    assert lines(HEAD + more) == [expected]
+
+
+def test_a_template_of_your_own_may_be_for_everybody(config):
+    text = "outputs: [{path: a.conf, mode: '0644', template: own.j2}]"
+    assert config(text).outputs[0].mode == 0o644
