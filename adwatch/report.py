@@ -44,7 +44,6 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
     """The object of `status --json` (contract, section 4)."""
     held = service.store.pending()
     owed = service.store.owed("reload")
-    rejected = {rejection.guid for rejection in service.store.rejections()}
     outputs = [
         {
             "name": output.name,
@@ -61,7 +60,7 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
         "directory": _directory(health, now),
         "peers": {
             "served": service.store.count(),
-            "rejected": len(rejected),
+            "rejected": service.store.count_rejected(),
             "held": len(held),
         },
         "outputs": outputs,

@@ -18,13 +18,24 @@ from typing import Protocol
 from adwatch import lastgood
 from adwatch.config.schema import Config
 from adwatch.core.mapping import Mapper
-from adwatch.core.model import Batch, Candidate, Change, Cursor, Finding, Peer, Plan, Reach, Served
+from adwatch.core.model import (
+    Batch,
+    Candidate,
+    Change,
+    Cursor,
+    Debt,
+    Finding,
+    Peer,
+    Plan,
+    Reach,
+    Served,
+)
 from adwatch.core.plan import Rules, Safety, make_plan
 from adwatch.core.render import Renderer
 from adwatch.core.words import line
 from adwatch.edges import asterisk
 from adwatch.edges.keyfile import KeyFile
-from adwatch.edges.store import Debt, Store
+from adwatch.edges.store import Store
 from adwatch.errors import AdwatchError, HeldError, OutputError
 
 log = logging.getLogger(__name__)
@@ -98,7 +109,7 @@ class Turn:
         codes = {fault.exit_code for fault in self.faults.values()}
         if self.held:
             codes.add(HeldError.exit_code)
-        return next((code for code in (5, 4, 1, 6) if code in codes), max(codes, default=0))
+        return next((code for code in (5, 4, 3, 1, 6) if code in codes), max(codes, default=0))
 
 
 class Service:

@@ -297,3 +297,13 @@ class Plan:
     def changes_peers(self) -> bool:
         """Whether any output may look different afterwards."""
         return bool(self.serve or self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """Something that must still happen: `kind` is publish, reload or compare."""
+
+    kind: str
+    subject: str
+    since: float
+    reason: str = ""

@@ -1,5 +1,5 @@
 """What adwatch remembers between turns and over restarts."""
 
-from adwatch.edges.store.database import Debt, Store
+from adwatch.edges.store.database import Store
 
-__all__ = ["Debt", "Store"]
+__all__ = ["Store"]

@@ -11,7 +11,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from adwatch.core.model import (
     Candidate,
     Change,
     Cursor,
+    Debt,
     Hold,
     Known,
     Plan,
@@ -33,16 +34,6 @@ from adwatch.errors import StoreError
 NAME: Final = "adwatch.db"
 _BUSY_S: Final = 10.0
 _PART: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Debt:
-    """Something that must still happen: `kind` is publish, reload or compare."""
-
-    kind: str
-    subject: str
-    since: float
-    reason: str = ""
 
 
 class Store:
@@ -322,6 +313,10 @@ class Store:
     def count(self) -> int:
         """How many peers are served."""
         return int(self._rows("SELECT COUNT(*) FROM served")[0][0])
+
+    def count_rejected(self) -> int:
+        """How many users have a value that some output, or all of them, can't use."""
+        return int(self._rows("SELECT COUNT(DISTINCT guid) FROM rejections")[0][0])
 
     def served(self) -> list[Served]:
         """Every peer served."""
