@@ -32,7 +32,7 @@ from adwatch.core.model import (
 )
 from adwatch.core.plan import Rules, Safety, make_plan
 from adwatch.core.render import Renderer
-from adwatch.core.words import line
+from adwatch.core.words import change_line, line
 from adwatch.edges import asterisk
 from adwatch.edges.keyfile import KeyFile
 from adwatch.edges.store import Store
@@ -217,7 +217,7 @@ class Service:
         forget = batch.at - self.config.safety.window
         self.store.apply(plan, batch, names, forget, compared=compared)
         for change in plan.history:
-            log.info(describe(change))
+            log.info(change_line(change))
         return plan.history
 
     def _plan(self, batch: Batch, mapped: Mapping[str, Candidate]) -> Plan:
@@ -346,7 +346,7 @@ class Service:
         self.publish(turn)
         judged = [Change(at, verdict, h.guid, h.number, h.login, (), h.reason) for h in pending]
         for change in judged:
-            log.info(describe(change))
+            log.info(change_line(change))
         return judged, turn
 
     def _carry_out(self, at: float) -> None:
@@ -387,18 +387,3 @@ class Service:
 def secret_of(config: Config, key: KeyFile, peer: Peer) -> str:
     """A peer's SIP secret: from AD where the configuration says so, else derived."""
     return peer.secret if config.secrets.attribute else key.secret(peer.guid)
-
-
-def describe(change: Change) -> str:
-    """A change as a log line; values are those that history keeps, secrets masked."""
-    fields = {f"{name}": f"{old} -> {new}" for name, old, new in change.values}
-    if change.what in ("added", "removed"):
-        fields = {}
-    return line(
-        change.what,
-        number=change.number,
-        login=change.login,
-        guid=change.guid,
-        reason=change.reason or None,
-        **{name: value for name, value in fields.items() if name not in ("number", "login")},
-    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from adwatch.core.model import Change
+
 _PLAIN = re.compile(r"[^\s\"=\x00-\x1f\x7f-\x9f\ud800-\udfff]+\Z")
 
 
@@ -37,3 +39,18 @@ def span(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} s"
+
+
+def change_line(change: Change) -> str:
+    """A change as a log line; values are those that history keeps, secrets masked."""
+    fields = {name: f"{old} -> {new}" for name, old, new in change.values}
+    if change.what in ("added", "removed"):
+        fields = {}
+    return line(
+        change.what,
+        number=change.number,
+        login=change.login,
+        guid=change.guid,
+        reason=change.reason or None,
+        **{name: value for name, value in fields.items() if name not in ("number", "login")},
+    )
