@@ -43,14 +43,12 @@ def span(seconds: float) -> str:
 
 def change_line(change: Change) -> str:
     """A change as a log line; values are those that history keeps, secrets masked."""
-    fields = {name: f"{old} -> {new}" for name, old, new in change.values}
-    if change.what in ("added", "removed"):
-        fields = {}
+    fields = "; ".join(f"{name} {old!r} -> {new!r}" for name, old, new in change.values)
     return line(
         change.what,
         number=change.number,
         login=change.login,
         guid=change.guid,
         reason=change.reason or None,
-        **{name: value for name, value in fields.items() if name not in ("number", "login")},
+        fields=fields if change.what == "changed" else None,
     )

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adwatch.core.ldapfilter import any_of, escape, filter_attributes, filter_fault, guid_clause
+from adwatch.core.model import Change
 from adwatch.core.pace import NEVER, SAVED_S, Pace, Tempo, delay
 from adwatch.core.secrets import derive, ha1
-from adwatch.core.words import line, span
+from adwatch.core.words import change_line, line, span
 
 TEMPO = Tempo(poll=1, reconcile=3600, settle=0.2, at_most=2)
 
@@ -284,3 +285,12 @@ def test_a_log_line_is_one_line_whatever_it_says(value: str) -> None:
 )
 def test_spans(seconds: float, said: str) -> None:
     assert span(seconds) == said
+
+
+def test_a_change_is_one_log_line_whatever_your_extra_fields_are_called() -> None:
+    values = (("number", "1", "2"), ("reason", "", "x"), ("event", "a", "b"))
+    change = Change(0.0, "changed", "g", "2", "ryabov", values)
+    assert change_line(change) == (
+        "event=changed number=2 login=ryabov guid=g"
+        " fields=\"number '1' -> '2'; reason '' -> 'x'; event 'a' -> 'b'\""
+    )
