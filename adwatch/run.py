@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, Final
 
-from adwatch.core.pace import NEVER, SAVED_S, SHARE, Pace, Tempo
+from adwatch.core.pace import SAVED_S, SHARE, Pace, Tempo
 from adwatch.core.words import line, span
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
@@ -27,7 +27,7 @@ from adwatch.service import Service, Turn
 log = logging.getLogger(__name__)
 
 _EXIT_WITHIN_S: Final = 2.5
-_LOOK_AT_PASSWORD_S: Final = 2.0
+_LOOK_AGAIN_S: Final = 2.0  # at a password that was refused, or a reload that may hang
 _REMEMBER_S: Final = 60.0
 
 
@@ -101,7 +101,7 @@ class Runner:
         self._pace = self._pace.owes_comparison(owed=bool(store.owed("compare")))
         turn = Turn()
         self._service.publish(turn)
-        if self._service.reload_owed():
+        if self._service.reload_owed():  # by a process that was here before, perhaps
             self._pace = self._pace.owes_reload(now)
         self._note(turn)
         self._publish_status()
@@ -126,7 +126,8 @@ class Runner:
         if not self._requests.empty():
             return 0.0
         wait = self._pace.wait(time.monotonic())
-        return min(wait, _LOOK_AT_PASSWORD_S) if self._refused_password else wait
+        watched = bool(self._refused_password) or self._service.reloading()
+        return min(wait, _LOOK_AGAIN_S) if watched else wait
 
     def _turn(self, how: str) -> Turn:
         """One turn, and what the pace makes of it."""
@@ -194,8 +195,7 @@ class Runner:
 
     def _note(self, turn: Turn) -> None:
         """Logs what began or ended, never what merely goes on."""
-        idle = self._pace.reload_first == NEVER and not self._pace.reload_failures
-        if idle and self._service.reload_owed() and not self._service.reloading():
+        if turn.wrote:
             self._pace = self._pace.owes_reload(time.monotonic())
         for part in [p for p in self._health.faults if p not in turn.faults and p != "asterisk"]:
             self._recovered(part)
@@ -286,7 +286,7 @@ class Runner:
         if command in ("approved", "dismissed"):
             pending = self._service.store.pending()
             _, turn = self._service.judge(command)
-            self._note_owed()
+            self._note_beside(turn)
             return {
                 "exit": 0,
                 "held": [hold_text(hold) for hold in pending],
@@ -295,13 +295,16 @@ class Runner:
         if command == "rotate":
             peer = self._service.peer(str(said.get("guid")))
             turn = self._service.rotate(peer)
-            self._note_owed()
+            self._note_beside(turn)
             return {**self._told(turn), "secret": self._service.secret(peer)}
         return {"exit": 2, "error": f"the running adwatch does not know {command!r}"}
 
-    def _note_owed(self) -> None:
-        if self._service.reload_owed():
+    def _note_beside(self, turn: Turn) -> None:
+        """Notes a turn that asked the directory nothing, and so proves nothing of it."""
+        if turn.wrote:
             self._pace = self._pace.owes_reload(time.monotonic())
+        for part, fault in turn.faults.items():
+            self._failed(part, fault)
 
     def _told(self, turn: Turn) -> dict[str, Any]:
         return {

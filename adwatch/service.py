@@ -94,6 +94,7 @@ class Turn:
     changes: tuple[Change, ...] = ()
     full: bool = False
     held: int = 0
+    wrote: bool = False
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -259,34 +260,41 @@ class Service:
         for output in self.outputs:
             if output.name in owed:
                 with turn.part(f"output {output.name}"):
-                    self._publish(output, served)
+                    turn.wrote |= self._publish(output, served)
                     self.store.settle("publish", output.name)
 
     def text(self, output: Output, served: list[Served]) -> str:
         """The whole text of an output."""
         return output.renderer.document(s.peer for s in served if output.name not in s.refused)
 
-    def _publish(self, output: Output, served: list[Served]) -> None:
+    def _publish(self, output: Output, served: list[Served]) -> bool:
+        """Brings one output up to date; gives whether it had to be written."""
         text = self.text(output, served)
         if self.dry:
-            return
-        if asterisk.differs(output.path, text):
-            new = output.name not in self.store.owed("reload")
-            if output.reload:
-                self.store.owe(Debt("reload", output.name, self.clock(), output.reload))
-            if self._reload is not None:  # it may have read the old file
-                self._reload.outputs -= {output.name}
-            try:
-                asterisk.replace(output.path, text, output.mode, output.owner)
-            except OutputError:
-                if new:
-                    self.store.settle("reload", output.name)
-                raise
-            self.written[output.name] = self.clock()
-            log.info(line("written", output=output.name, path=output.path))
+            return False
+        changed = asterisk.differs(output.path, text)
+        if changed:
+            self._write(output, text)
         copy = lastgood.path_of(self.config.state, output.name)
         if asterisk.differs(copy, text):
             asterisk.replace(copy, text, output.mode, output.owner)
+        return changed
+
+    def _write(self, output: Output, text: str) -> None:
+        """Puts a new text in place; telling Asterisk of it is owed from before that."""
+        new = output.name not in self.store.owed("reload")
+        if output.reload:
+            self.store.owe(Debt("reload", output.name, self.clock(), output.reload))
+        if self._reload is not None:  # it may have read the old file
+            self._reload.outputs -= {output.name}
+        try:
+            asterisk.replace(output.path, text, output.mode, output.owner)
+        except OutputError:
+            if new:
+                self.store.settle("reload", output.name)
+            raise
+        self.written[output.name] = self.clock()
+        log.info(line("written", output=output.name, path=output.path))
 
     def reload_owed(self) -> bool:
         """Whether Asterisk has still to be told of something."""

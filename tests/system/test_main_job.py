@@ -327,3 +327,19 @@ def test_a_kill_loses_nothing(dc: SambaDC, make: Make, user: Callable[..., str])
     adwatch.start()
     wait_for("the change", lambda: adwatch.section("7761"))
     assert not adwatch.section("7760")
+
+
+def test_a_burst_of_changes_is_one_reload_or_two(make: Make, user: Callable[..., str]) -> None:
+    adwatch = make(directory="poll: 100ms")
+    text = adwatch.config.read_text().replace(
+        "asterisk:\n", "asterisk:\n  settle: 1s\n  at_most: 30s\n"
+    )
+    adwatch.config.write_text(text)
+    adwatch.start()
+    wait_for("online", lambda: online(adwatch))
+    wait_for("the first reload", lambda: len(adwatch.reloads()) == 1)
+    for number in range(7770, 7780):
+        user(telephoneNumber=str(number))
+        wait_for("each", lambda: adwatch.section(str(number)))  # noqa: B023 - used at once
+    wait_for("the reload", lambda: not adwatch.status()["outputs"][0]["reload_owed"])
+    assert len(adwatch.reloads()) <= 3
