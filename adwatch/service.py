@@ -7,7 +7,7 @@ writes no file, and what publishes needs only the store.
 from __future__ import annotations
 
 import logging
-import shutil
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -167,7 +167,9 @@ class Service:
         try:
             state.mkdir(mode=0o751, parents=True, exist_ok=True)
             (state / lastgood.DIRECTORY).mkdir(mode=0o751, exist_ok=True)
-            shutil.chown(state / lastgood.DIRECTORY, state.stat().st_uid, state.stat().st_gid)
+            if os.geteuid() == 0:  # root's commands leave nothing that the service can't use
+                owner = state.stat()
+                os.chown(state / lastgood.DIRECTORY, owner.st_uid, owner.st_gid)
         except OSError as error:
             raise OutputError(
                 f"the state directory {state} can't be made: {error.strerror}",
@@ -277,7 +279,7 @@ class Service:
             self._write(output, text)
         copy = lastgood.path_of(self.config.state, output.name)
         if asterisk.differs(copy, text):
-            asterisk.replace(copy, text, output.mode, output.owner)
+            asterisk.replace(copy, text, output.mode, output.owner, like=output.path)
         return changed
 
     def _write(self, output: Output, text: str) -> None:

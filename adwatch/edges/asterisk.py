@@ -38,12 +38,13 @@ def differs(path: Path, text: str) -> bool:
         raise _unwritable(path, error) from error
 
 
-def replace(path: Path, text: str, mode: int, owner: str | None) -> None:
+def replace(path: Path, text: str, mode: int, owner: str | None, like: Path | None = None) -> None:
     """Puts `text` in place of a file in one step that a crash can't tear.
 
     The new file is written and synced beside the old one under a name that begins with a dot
     and ends in `~`, which no include pattern matches, and then renamed. `owner` is
-    `user:group`; None keeps what the old file had.
+    `user:group`; None keeps what the old file had. A new one takes after `like`, as far as
+    the process may give files away.
     """
     temporary = path.with_name(f".{path.name}.adwatch~")
     try:
@@ -52,6 +53,9 @@ def replace(path: Path, text: str, mode: int, owner: str | None) -> None:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 _own(file.fileno(), wanted)
+                if wanted is None and like is not None:
+                    with contextlib.suppress(PermissionError):
+                        _own(file.fileno(), _kept(like))
                 os.fchmod(file.fileno(), mode)
                 file.write(text.encode())
                 file.flush()

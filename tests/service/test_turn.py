@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -555,6 +556,16 @@ def test_asterisk_may_read_the_last_good_text_and_nobody_the_key(site: Site) -> 
     assert (state / "outputs" / "users").stat().st_mode & 0o777 == 0o640
     assert (state / "secret.key").stat().st_mode & 0o777 == 0o600
     assert (state / "adwatch.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_last_good_text_is_for_whoever_may_read_the_output(site: Site) -> None:
+    site.path.touch()
+    os.chown(site.path, 12345, 54321)
+    site.users(1)
+    site.turn()
+    copy = (site.folder / "state" / "outputs" / "users").stat()
+    assert (site.path.stat().st_uid, site.path.stat().st_gid) == (12345, 54321)
+    assert (copy.st_uid, copy.st_gid) == (12345, 54321)
 
 
 def test_the_secret_may_come_from_ad(site: Site) -> None:

@@ -37,7 +37,7 @@ _PART: Final = 500
 
 
 class Store:
-    """The rows. `open()` for the one writer, `open(write=False)` for anybody who only looks.
+    """The rows. `open()` for the one writer, `open_copy()` for anybody who only looks.
 
     Every method raises StoreError where SQLite refuses.
     """
@@ -46,21 +46,16 @@ class Store:
         self.path = state / NAME
         self._db: sqlite3.Connection | None = None
 
-    def open(self, *, write: bool = True) -> None:
-        """Opens the file; the writer makes it, and brings an older one up to date."""
+    def open(self) -> None:
+        """Opens the file, makes it where it is missing, and brings an older one up to date."""
         with self._translated():
-            made = write and not self.path.exists()
-            mode = "rwc" if write else "ro"
-            uri = f"{self.path.absolute().as_uri()}?mode={mode}"
-            self._db = sqlite3.connect(
-                uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-            )
+            made = not self.path.exists()
+            self._db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
             if made:
                 self.path.chmod(0o600)
                 _give_to_owner_of(self.path.parent, self.path)
-            if write:
-                self._db.execute("PRAGMA synchronous = FULL")
-                self._migrate()
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._migrate()
 
     def open_copy(self) -> None:
         """Opens a copy in memory, to try on it what the file must not see."""
