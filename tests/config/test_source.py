@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -285,12 +286,26 @@ def test_a_file_as_a_directory(write):
         load(write("") / "config.yaml")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable(write):
-    path = write("")
-    path.chmod(0)
-    with pytest.raises(ConfigError, match="cannot be read: Permission denied") as caught:
-        load(path)
+@pytest.fixture
+def nobody():
+    """Not root for the while of a test, for root may read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_unreadable():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "config.yaml")
+        path.touch(mode=0)
+        with pytest.raises(ConfigError, match="cannot be read: Permission denied") as caught:
+            load(path)
     assert "chgrp adwatch" in caught.value.hint
 
 

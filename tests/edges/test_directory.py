@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import Any
 
 import pytest
+from program import wait_for
 
 from adwatch.core.model import Batch, Cursor, Entry
 from adwatch.edges.directory.active import ActiveDirectory, Settings
-from adwatch.edges.directory.session import Security
+from adwatch.edges.directory.session import LdapError, Row, Security, Session
 from adwatch.errors import CredentialsError, DirectoryError
 from adwatch.testing import MemoryDirectory
 
@@ -391,3 +394,71 @@ def test_a_wrong_password_says_so_and_is_tried_once(dc: Any) -> None:
     with pytest.raises(CredentialsError, match="the password is wrong"):
         directory.open()
     assert next(asked) == 1
+
+
+def test_a_change_is_pushed_within_sambas_five_seconds(dc: Any) -> None:
+    directory = real(dc, "svc-adwatch", "auto")
+    directory.open()
+    woken = Event()
+    directory.listen(woken.set)
+    try:
+        wait_for("push", lambda: directory.reach().push)
+        woken.clear()
+        dn = dc.add_user("pushed", f"OU=Sales,{STAFF}", telephoneNumber="7101")
+        dc.delete(dn)
+        assert woken.wait(15)
+    finally:
+        directory.close()
+    wait_for("the end of push", lambda: "push" not in {t.name for t in threading.enumerate()})
+
+
+def limited(session: Session, most: int, *, paged: bool) -> Callable[..., Iterator[Row]]:
+    """A session's search under a size limit, which Samba 4.22 does not know (measured).
+
+    Microsoft's AD gives so many rows and then sizeLimitExceeded, unless asked for pages.
+    """
+    search = session.search
+
+    def limited_search(*args: Any, **options: Any) -> Iterator[Row]:
+        rows = search(*args, **options)
+        if options.get("controls") and not paged:
+            yield from rows
+            return
+        for count, row in enumerate(rows):
+            if count == most:
+                list(rows)  # what a server with a limit would not have sent
+                raise LdapError(4, "size limit exceeded, code 4")
+            yield row
+
+    return limited_search
+
+
+def test_pages_give_what_one_answer_gives(dc: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    security = Security("ldaps", "svc-adwatch@example.test", str(dc.ca_file), True, 8.0)
+    session = Session(dc.ldaps_url, security, dc.service_password)
+    session.open()
+    try:
+        whole = {row.dn for row in session.search_all(dc.base_dn, FILTER, ["cn"])}
+        monkeypatch.setattr("adwatch.edges.directory.session.PAGE_SIZE", 5)
+        monkeypatch.setattr(session, "search", limited(session, 5, paged=False))
+        before = session.searches
+        assert {row.dn for row in session.search_all(dc.base_dn, FILTER, ["cn"])} == whole
+        assert session.searches - before == 1 + -(-len(whole) // 5)
+    finally:
+        session.close()
+
+
+def test_an_answer_cut_short_is_a_fault_and_never_a_smaller_directory(
+    dc: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = real(dc, "svc-adwatch", "usn")
+    opened = Session.open
+
+    def open_limited(session: Session) -> None:
+        opened(session)
+        monkeypatch.setattr(session, "search", limited(session, 3, paged=True), raising=False)
+
+    monkeypatch.setattr(Session, "open", open_limited)
+    with pytest.raises(DirectoryError, match="code 4"):
+        directory.read(None, dict)
+    directory.close()
