@@ -17,7 +17,8 @@ from adwatch.errors import AdwatchError, ConfigError
 
 if TYPE_CHECKING:
     from adwatch.config.schema import Config
-    from adwatch.service import Service, Turn
+    from adwatch.service import Service
+    from adwatch.turn import Turn
 
 USAGE: Final = 2
 
@@ -102,7 +103,9 @@ def _dump(value: Any) -> None:
 
 
 def _path(given: Any) -> Path:
-    return Path(given.config or os.environ.get("ADWATCH_CONFIG") or "/etc/adwatch/config.yaml")
+    from adwatch.config.source import default_path
+
+    return Path(given.config) if given.config else default_path()
 
 
 def _load(given: Any, level: int = logging.WARNING) -> Config:
@@ -162,32 +165,22 @@ def _sync(given: Any) -> int:
         answer = _handed_over(config, {"command": "sync"})
         if answer is not None:
             return _told(answer)
-    with _service(config, dry=given.dry_run) as service, _progress() as progress:
-        from adwatch.report import change_json
+    from adwatch.report import told
 
+    with _service(config, dry=given.dry_run) as service, _progress() as progress:
         turn = _one_turn(service, progress)
         if not given.dry_run:
             service.reload_now(turn)
             if "directory" not in turn.faults:
                 service.remember_success(service.clock())
-        return _told(
-            {
-                "exit": turn.exit_code,
-                "changes": [change_json(change) for change in turn.changes],
-                "faults": [str(fault) for fault in turn.faults.values()],
-                "held": turn.held,
-                "peers": service.store.count(),
-            }
-        )
+        return _told(told(service, turn))
 
 
 def _one_turn(service: Service, progress: Callable[[int], None] | None) -> Turn:
     """A turn, and the comparison that it may have found to be owed."""
     turn = service.turn("poll", progress)
     if "directory" not in turn.faults and service.store.owed("compare"):
-        before = turn
-        turn = service.turn("compare")
-        turn.changes = (*before.changes, *turn.changes)
+        turn = turn.then(service.turn("compare"))
     return turn
 
 
@@ -252,7 +245,7 @@ def _check(given: Any) -> int:
 
 
 def _status(given: Any) -> int:
-    from adwatch.report import STATES, Health, status, status_text
+    from adwatch.report import NOT_RUNNING, STATES, Health, status, status_text
 
     config = _load(given)
     answer = _handed_over(config, {"command": "status"})
@@ -266,7 +259,7 @@ def _status(given: Any) -> int:
                 last_success=float(meta("last_success") or 0),
                 last_reconcile=float(meta("last_reconcile") or 0),
             )
-            said, code = status(service, health, service.clock()), 3
+            said, code = status(service, health, service.clock()), NOT_RUNNING
     if given.json:
         _dump(said)
     else:
@@ -357,17 +350,12 @@ def _judge(given: Any, verdict: str) -> int:
     config = _load(given)
     answer = _handed_over(config, {"command": verdict})
     if answer is None:
-        from adwatch.report import hold_text
+        from adwatch.report import judged
 
         with _service(config) as service:
-            pending = service.store.pending()
-            _, turn = service.judge(verdict)
+            held, turn = service.judge(verdict)
             service.reload_now(turn)
-            answer = {
-                "exit": 0,
-                "held": [hold_text(hold) for hold in pending],
-                "faults": [str(fault) for fault in turn.faults.values()],
-            }
+            answer = judged(held, turn)
     if "held" not in answer:
         return int(answer["exit"])
     for text in answer["held"]:
@@ -376,7 +364,7 @@ def _judge(given: Any, verdict: str) -> int:
         _say("nothing is held")
     for fault in answer["faults"]:
         _complain(f"adwatch: {fault}")
-    return 1 if answer["faults"] else 0
+    return int(answer["exit"])
 
 
 def _config(given: Any) -> int:

@@ -13,10 +13,11 @@ from adwatch import __version__
 from adwatch.core.mapping import Mapper, MappingError
 from adwatch.core.model import Change, Entry, Finding, Hold, Peer, Reach, Served
 from adwatch.core.plan import differences
-from adwatch.core.render import masked, sort_key
+from adwatch.core.render import REALM, masked, sort_key
 from adwatch.core.secrets import ha1
 from adwatch.edges import asterisk
 from adwatch.service import Service
+from adwatch.turn import Turn
 
 ONLINE, DEGRADED, HELD, NOT_RUNNING = 0, 1, 2, 3
 STATES = {"online": ONLINE, "degraded": DEGRADED, "starting": DEGRADED, "held": HELD}
@@ -170,6 +171,23 @@ def hold_text(hold: Hold) -> str:
     )
 
 
+def told(service: Service, turn: Turn) -> dict[str, Any]:
+    """What a command that made a turn tells the person who asked for it."""
+    return {
+        "exit": turn.exit_code,
+        "changes": [change_json(change) for change in turn.changes],
+        "faults": [str(fault) for fault in turn.faults.values()],
+        "held": turn.held,
+        "peers": service.store.count(),
+    }
+
+
+def judged(held: Iterable[Hold], turn: Turn) -> dict[str, Any]:
+    """What `approve` and `reject` tell."""
+    faults = [str(fault) for fault in turn.faults.values()]
+    return {"exit": 1 if faults else 0, "held": [hold_text(h) for h in held], "faults": faults}
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """What a sync would change, secrets masked."""
@@ -211,17 +229,16 @@ def difference(service: Service, turn: Callable[[], tuple[Change, ...]]) -> Diff
     after = service.store.served()
     people = {s.peer.guid: s.peer for s in (*before, *after)}.values()
     known = {service.secret(peer) for peer in people}
-    known |= {ha1(peer.number, "asterisk", service.secret(peer)) for peer in people}
+    known |= {ha1(peer.number, REALM, service.secret(peer)) for peer in people}
     files = []
     for output in service.outputs:
         old = asterisk.read(output.path)
         new = service.text(output, after) if service.store.cursor() else old
         if old != new:
             files.append(_unified(str(output.path), masked(old, known), masked(new, known)))
-    ordered = sorted
     return Difference(
-        tuple(ordered((s.peer for s in before), key=sort_key)),
-        tuple(ordered((s.peer for s in after), key=sort_key)),
+        tuple(sorted((s.peer for s in before), key=sort_key)),
+        tuple(sorted((s.peer for s in after), key=sort_key)),
         tuple(files),
         changes,
     )

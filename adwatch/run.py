@@ -21,8 +21,9 @@ from adwatch.core.words import line, span
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
 from adwatch.errors import AdwatchError, CredentialsError
-from adwatch.report import Health, change_json, hold_text, status
-from adwatch.service import Service, Turn
+from adwatch.report import Health, judged, status, told
+from adwatch.service import Service
+from adwatch.turn import Turn
 
 log = logging.getLogger(__name__)
 
@@ -195,12 +196,9 @@ class Runner:
 
     def _note(self, turn: Turn) -> None:
         """Logs what began or ended, never what merely goes on."""
-        if turn.wrote:
-            self._pace = self._pace.owes_reload(time.monotonic())
         for part in [p for p in self._health.faults if p not in turn.faults and p != "asterisk"]:
             self._recovered(part)
-        for part, fault in turn.faults.items():
-            self._failed(part, fault)
+        self._note_beside(turn)
 
     def _failed(self, part: str, fault: AdwatchError) -> None:
         since, count = self._failing.get(part, (time.time(), 0))
@@ -281,22 +279,17 @@ class Runner:
         if command == "sync":
             turn = self._turn("poll")
             if "directory" not in turn.faults and self._service.store.owed("compare"):
-                turn = self._turn("compare")
-            return self._told(turn)
+                turn = turn.then(self._turn("compare"))
+            return told(self._service, turn)
         if command in ("approved", "dismissed"):
-            pending = self._service.store.pending()
-            _, turn = self._service.judge(command)
+            held, turn = self._service.judge(command)
             self._note_beside(turn)
-            return {
-                "exit": 0,
-                "held": [hold_text(hold) for hold in pending],
-                "faults": [str(fault) for fault in turn.faults.values()],
-            }
+            return judged(held, turn)
         if command == "rotate":
             peer = self._service.peer(str(said.get("guid")))
             turn = self._service.rotate(peer)
             self._note_beside(turn)
-            return {**self._told(turn), "secret": self._service.secret(peer)}
+            return {**told(self._service, turn), "secret": self._service.secret(peer)}
         return {"exit": 2, "error": f"the running adwatch does not know {command!r}"}
 
     def _note_beside(self, turn: Turn) -> None:
@@ -305,12 +298,3 @@ class Runner:
             self._pace = self._pace.owes_reload(time.monotonic())
         for part, fault in turn.faults.items():
             self._failed(part, fault)
-
-    def _told(self, turn: Turn) -> dict[str, Any]:
-        return {
-            "exit": turn.exit_code,
-            "changes": [change_json(change) for change in turn.changes],
-            "faults": [str(fault) for fault in turn.faults.values()],
-            "held": turn.held,
-            "peers": self._service.store.count(),
-        }

@@ -6,14 +6,15 @@ writes no file, and what publishes needs only the store.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
 
 from adwatch import lastgood
 from adwatch.config.schema import Config
@@ -22,56 +23,23 @@ from adwatch.core.model import (
     Batch,
     Candidate,
     Change,
-    Cursor,
     Debt,
-    Finding,
+    Hold,
     Peer,
-    Plan,
-    Reach,
     Served,
+    UnsafeText,
 )
 from adwatch.core.plan import Rules, Safety, make_plan
-from adwatch.core.render import Renderer
+from adwatch.core.render import Renderer, RenderError
 from adwatch.core.words import change_line, line
 from adwatch.edges import asterisk
+from adwatch.edges.directory import Directory
 from adwatch.edges.keyfile import KeyFile
 from adwatch.edges.store import Store
 from adwatch.errors import AdwatchError, HeldError, OutputError
+from adwatch.turn import Turn
 
 log = logging.getLogger(__name__)
-
-
-class Directory(Protocol):
-    """What the service needs of a directory; `ActiveDirectory` says what each promises."""
-
-    def open(self) -> None:
-        """Connects, where that was not done."""
-
-    def close(self) -> None:
-        """Ends all connections."""
-
-    def abort(self) -> None:
-        """Makes whatever waits fail at once; safe from any thread."""
-
-    def listen(self, wake: Callable[[], None]) -> None:
-        """Calls `wake`, from another thread, at signs of a change."""
-
-    def reach(self) -> Reach:
-        """Which server is in use and how."""
-
-    def read(
-        self,
-        since: Cursor | None,
-        known: Callable[[], Mapping[str, str]],
-        progress: Callable[[int], None] | None = None,
-    ) -> Batch:
-        """What changed since `since`, or everything."""
-
-    def compare(self, since: Cursor, known: Callable[[], Mapping[str, str]]) -> Batch:
-        """What differs from `known`."""
-
-    def find(self, who: str, number_attributes: frozenset[str]) -> list[Finding]:
-        """The users that `who` names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,32 +53,9 @@ class Output:
     owner: str | None
     reload: str | None
 
-
-@dataclass(slots=True)
-class Turn:
-    """What one turn did: the faults by part, and the changes that it committed."""
-
-    faults: dict[str, AdwatchError] = field(default_factory=dict)
-    changes: tuple[Change, ...] = ()
-    full: bool = False
-    held: int = 0
-    wrote: bool = False
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Keeps a part's fault from starving the others; a bug still goes through."""
-        try:
-            yield
-        except AdwatchError as error:
-            self.faults[name] = error
-
-    @property
-    def exit_code(self) -> int:
-        """What a command that made this turn exits with: the gravest of what happened."""
-        codes = {fault.exit_code for fault in self.faults.values()}
-        if self.held:
-            codes.add(HeldError.exit_code)
-        return next((code for code in (5, 4, 3, 1, 6) if code in codes), max(codes, default=0))
+    def digest(self) -> str:
+        """Tells one way of writing this output from another."""
+        return hashlib.sha256(repr(self.renderer.form).encode()).hexdigest()
 
 
 class Service:
@@ -156,10 +101,9 @@ class Service:
             for output in self.outputs:
                 asterisk.sweep(output.path)
         if self.store.cursor():
-            for output in self.outputs:  # one may have been lost, changed or added
-                self.store.owe(Debt("publish", output.name, self.clock()))
+            self._owe_all()  # one may have been lost, changed or added
             if secrets:
-                self._carry_out(self.clock())  # a verdict that a crash has interrupted
+                self._plan_again()
 
     def prepare(self) -> None:
         """Makes the state directory where it is missing."""
@@ -192,8 +136,28 @@ class Service:
         turn.held = len(self.store.pending())
         return turn
 
+    def _owe_all(self) -> None:
+        for output in self.outputs:
+            self.store.owe(Debt("publish", output.name, self.clock()))
+
+    def _plan_again(self) -> None:
+        """Does what needs no reading: approved losses, and outputs that are written otherwise.
+
+        Both may be left over from a process before: a crash, another configuration.
+        """
+        cursor, others = self.store.cursor(), self.store.meta("outputs") != self._digests()
+        if cursor is not None and (others or self.store.approved()):
+            batch = Batch((), frozenset(), full=False, cursor=cursor, at=self.clock())
+            self._commit(batch, {}, everybody=others)
+
+    def _digests(self) -> str:
+        """How each output is written, as the store remembers it."""
+        return json.dumps({output.name: output.digest() for output in self.outputs})
+
     def _read(self, how: str, progress: Callable[[int], None] | None) -> Batch:
         since = self.store.cursor()
+        if self.store.meta("mapping") != self.mapper.digest:
+            since = None  # the store has no attributes, only what another mapping made of them
         if how == "compare" and since is not None:
             return self.directory.compare(since, self.store.known_dns)
         return self.directory.read(
@@ -209,25 +173,36 @@ class Service:
         mapped = {entry.guid: self.mapper.candidate(entry) for entry in batch.entries}
         if batch.full:
             self._refuse_to_forget(mapped)
-        turn.changes = self._commit(batch, mapped, compared=compared or batch.full)
+        marks = {"mapping": self.mapper.digest, "last_reconcile": str(batch.at)}
+        turn.changes = self._commit(
+            batch,
+            mapped,
+            compared=compared or batch.full,
+            everybody=batch.full,
+            marks=marks if batch.full else {},
+        )
 
     def _commit(
-        self, batch: Batch, mapped: Mapping[str, Candidate], *, compared: bool = False
+        self,
+        batch: Batch,
+        mapped: Mapping[str, Candidate],
+        *,
+        compared: bool = False,
+        everybody: bool = False,
+        marks: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[Change, ...]:
-        """Plans, and commits the plan with all that is owed for it."""
-        plan = self._plan(batch, mapped)
+        """Plans, for the users named or for everybody, and commits all that is owed for it."""
+        window = batch.at - self.config.safety.window
+        claims = [candidate.key for candidate in mapped.values() if candidate.key]
+        guids = None if everybody else batch.asked | self.store.approved()
+        plan = make_plan(self.store.known(guids, claims, window), batch, mapped, self._rules)
+        if everybody:
+            marks = {**marks, "outputs": self._digests()}
         names = [output.name for output in self.outputs]
-        forget = batch.at - self.config.safety.window
-        self.store.apply(plan, batch, names, forget, compared=compared)
+        self.store.apply(plan, batch, names, window, compared=compared, marks=marks)
         for change in plan.history:
             log.info(change_line(change))
         return plan.history
-
-    def _plan(self, batch: Batch, mapped: Mapping[str, Candidate]) -> Plan:
-        claims = [candidate.key for candidate in mapped.values() if candidate.key]
-        guids = None if batch.full else batch.asked | self.store.approved()
-        known = self.store.known(guids, claims, batch.at - self.config.safety.window)
-        return make_plan(known, batch, mapped, self._rules)
 
     def _refuse_to_forget(self, mapped: Mapping[str, Candidate]) -> None:
         """Stops a lost store from dropping the peers that the outputs still have.
@@ -257,6 +232,8 @@ class Service:
 
     def publish(self, turn: Turn) -> None:
         """Writes every output that is owed, and the debt of its reload before it."""
+        if self.dry:
+            return
         owed = self.store.owed("publish")
         served = self.store.served() if owed else []
         for output in self.outputs:
@@ -266,14 +243,21 @@ class Service:
                     self.store.settle("publish", output.name)
 
     def text(self, output: Output, served: list[Served]) -> str:
-        """The whole text of an output."""
-        return output.renderer.document(s.peer for s in served if output.name not in s.refused)
+        """The whole text of an output.
+
+        Raises OutputError where a peer that the safety stop keeps can't be written any more;
+        the file then stays as it is, which keeps the peer.
+        """
+        try:
+            return output.renderer.document(s.peer for s in served if output.name not in s.refused)
+        except (UnsafeText, RenderError) as error:
+            raise OutputError(
+                f"the output {output.path} stays as it was: {error}", "see adwatch status"
+            ) from error
 
     def _publish(self, output: Output, served: list[Served]) -> bool:
         """Brings one output up to date; gives whether it had to be written."""
         text = self.text(output, served)
-        if self.dry:
-            return False
         changed = asterisk.differs(output.path, text)
         if changed:
             self._write(output, text)
@@ -346,24 +330,14 @@ class Service:
                     self._reload.wait_ended()
                     self.reload()
 
-    def judge(self, verdict: str) -> tuple[list[Change], Turn]:
+    def judge(self, verdict: str) -> tuple[list[Hold], Turn]:
         """Applies a person's verdict, `approved` or `dismissed`, to exactly what is held now."""
-        pending = self.store.pending()
-        at = self.clock()
-        self.store.judge({hold.guid for hold in pending}, verdict, at)
-        turn = Turn()
-        self._carry_out(at)
+        turn, held = Turn(), self.store.judge(verdict, self.clock())
+        for hold in held:
+            log.info(line(verdict, number=hold.number, login=hold.login, reason=hold.reason))
+        self._plan_again()
         self.publish(turn)
-        judged = [Change(at, verdict, h.guid, h.number, h.login, (), h.reason) for h in pending]
-        for change in judged:
-            log.info(change_line(change))
-        return judged, turn
-
-    def _carry_out(self, at: float) -> None:
-        """Lets what has been approved happen; the directory need not be asked for that."""
-        cursor = self.store.cursor()
-        if cursor is not None and self.store.approved():
-            self._commit(Batch((), frozenset(), full=False, cursor=cursor, at=at), {})
+        return held, turn
 
     def secret(self, peer: Peer) -> str:
         """A peer's SIP secret."""
@@ -387,8 +361,7 @@ class Service:
             )
         self.key.rotate(peer.guid)
         turn = Turn()
-        for output in self.outputs:
-            self.store.owe(Debt("publish", output.name, self.clock()))
+        self._owe_all()
         self.publish(turn)
         log.info(line("rotated", number=peer.number, login=peer.login))
         return turn

@@ -10,12 +10,13 @@ from adwatch.config.schema import Config
 from adwatch.config.schema import Output as OutputConfig
 from adwatch.core.mapping import Expressions, Mapper
 from adwatch.core.render import Format, Renderer, RenderError
+from adwatch.edges.directory import Directory
 from adwatch.edges.directory.active import ActiveDirectory, Settings
 from adwatch.edges.directory.session import Security
 from adwatch.edges.keyfile import KeyFile
 from adwatch.edges.store import Store
 from adwatch.errors import ConfigError, Fault, PasswordError
-from adwatch.service import Directory, Output, Service, secret_of
+from adwatch.service import Output, Service, secret_of
 
 KEY_NAME = "secret.key"
 

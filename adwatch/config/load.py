@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,11 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from adwatch.config.schema import Config
-from adwatch.config.source import DEFAULT_PATH, Source, Way, beside, dotted, position, scan
+from adwatch.config.source import Source, Way, beside, dotted, position, scan
 from adwatch.config.values import Wrong, kind
 from adwatch.errors import ConfigError, Fault
 
 _MOST_ROUNDS: Final = 10
-
-
-def default_path() -> Path:
-    """$ADWATCH_CONFIG, else /etc/adwatch/config.yaml."""
-    return Path(os.environ.get("ADWATCH_CONFIG") or DEFAULT_PATH)
 
 
 def load(path: Path) -> Config:

@@ -6,6 +6,7 @@ and nothing that could surprise is let through. Needs no pydantic, so that `rend
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -77,6 +78,11 @@ class _Unusable(Exception):  # noqa: N818 - a fault of the text
     ) -> None:
         super().__init__(message)
         self.faults = [Fault(*at, key, message), *more]
+
+
+def default_path() -> Path:
+    """$ADWATCH_CONFIG, else /etc/adwatch/config.yaml."""
+    return Path(os.environ.get("ADWATCH_CONFIG") or DEFAULT_PATH)
 
 
 def position(marks: Marks, way: Way, *, on_key: bool = False) -> Position:

@@ -6,6 +6,7 @@ costs one evaluation however many fields there are.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -142,6 +143,8 @@ class Mapper:
     """Entries → candidates, with every expression compiled."""
 
     def __init__(self, expressions: Expressions) -> None:
+        self.digest = hashlib.sha256(ascii(expressions).encode()).hexdigest()
+        """Tells one mapping from another."""
         self._secret = expressions.secret_attribute.lower()
         self._drop_disabled = expressions.drop_disabled
         self._order = [field for field, _ in expressions.fields]

@@ -240,7 +240,8 @@ class Known:
 
     `candidates` are entries' peers as mapped, served or not; `losses` are the users that lost
     their peer, or would have, within the window (those that a person approved left out);
-    `total` counts the peers served now, `base` those at the window's begin.
+    `total` counts the peers served now, `base` those at the window's begin; `outputs` are those
+    that the served peers were judged for (None: all), and only from those can a peer be lost.
     """
 
     candidates: Mapping[str, Candidate]
@@ -250,6 +251,7 @@ class Known:
     losses: frozenset[str]
     total: int
     base: int
+    outputs: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

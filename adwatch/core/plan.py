@@ -108,6 +108,8 @@ class _Serving:
         self._candidates = candidates
         self._gone = gone
         self._rules = rules
+        judged = rules.outputs if known.outputs is None else known.outputs
+        self._judged = rules.outputs & judged
         self._refusals: dict[str, Mapping[str, str]] = {}
         self._denied: dict[str, str] = {}
         self.kept: set[str] = set()
@@ -167,8 +169,8 @@ class _Serving:
             if guid in self.kept:
                 continue
             new = self.result.get(guid)
-            before = self._rules.outputs - frozenset(old.refused)
-            after = self._rules.outputs - frozenset(new.refused) if new else frozenset()
+            before = self._judged - frozenset(old.refused)
+            after = self._judged - frozenset(new.refused) if new else frozenset()
             if new is None or before - after:
                 yield Loss(guid, self._reason(guid, new), self._print(guid))
 
@@ -192,14 +194,12 @@ class _Serving:
 
     def _to_keep(self) -> set[str]:
         """The losses that may not happen now."""
-        waiting, approved, new = set(), set(), set()
+        waiting, new = set(), set()
         for guid, loss in self.losses.items():
             hold = self._known.holds.get(guid)
             if hold is None or (hold.verdict and hold.print != loss.print):
                 new.add(guid)
-            elif hold.verdict == "approved":
-                approved.add(guid)
-            else:
+            elif hold.verdict != "approved":
                 waiting.add(guid)
         self.fresh = new
         count = len(self._known.losses | new)
@@ -207,7 +207,7 @@ class _Serving:
         left += len(frozenset(self.result) - frozenset(self._known.served))
         if new and (left == 0 or self._rules.safety.stops(count, self._known.base)):
             waiting |= new
-        return waiting & set(self._known.served)
+        return waiting
 
     def holds(self, at: float) -> Iterator[Hold]:
         """The holds to write: new ones, and those whose loss is not the one last seen."""

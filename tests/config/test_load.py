@@ -7,7 +7,8 @@ from textwrap import indent
 import pytest
 
 from adwatch.config import notyet
-from adwatch.config.load import default_path, load
+from adwatch.config.load import load
+from adwatch.config.source import default_path
 from adwatch.errors import ConfigError
 
 HEAD = """\

@@ -11,14 +11,15 @@ import pytest
 from adwatch.config.load import load
 from adwatch.errors import CredentialsError, DirectoryError, HeldError, KeyLostError, OutputError
 from adwatch.report import difference, explain
-from adwatch.service import Service, Turn
+from adwatch.service import Service
 from adwatch.testing import FakeClock, MemoryDirectory
+from adwatch.turn import Turn
 from adwatch.wiring import build
 
 STAFF = "OU=Staff,DC=example,DC=test"
 CONFIG = """\
 directory: {{servers: [ldaps://dc.example.test], user: u, password: p}}
-peers: {{context: '"users"'}}
+peers: {{context: '"users"'{peers}}}
 outputs:
   - name: users
     path: users.conf
@@ -41,6 +42,7 @@ class Site:
         self.domain = MemoryDirectory(STAFF, clock=self.clock)
         self.fails = "true"
         self.outputs = ""
+        self.peers = ""
         self.more = ""
         self.service: Service | None = None
 
@@ -49,7 +51,11 @@ class Site:
         config = self.folder / "config.yaml"
         config.write_text(
             CONFIG.format(
-                folder=self.folder, fails=self.fails, outputs=self.outputs, more=self.more
+                folder=self.folder,
+                fails=self.fails,
+                outputs=self.outputs,
+                peers=self.peers,
+                more=self.more,
             )
         )
         self.service = build(load(config), dry=dry, directory=self.domain)
@@ -576,3 +582,50 @@ def test_the_secret_may_come_from_ad(site: Site) -> None:
     assert "secret = s3cret\\;x\n" in site.path.read_text()
     assert site.numbers() == ["100"]
     assert not (site.folder / "state" / "secret.key").exists()
+
+
+def test_another_mapping_of_the_same_attributes_maps_everybody_anew(site: Site) -> None:
+    site.users(2)
+    site.turn()
+    site.peers = ", name: sAMAccountName | upper, email: sAMAccountName"
+    site.start()
+    turn = site.turn()
+    assert [c.what for c in turn.changes] == ["changed", "changed"]
+    assert "email = u100" in site.path.read_text()
+    assert not site.turn().full
+
+
+def test_an_output_added_later_refuses_what_it_cannot_hold(site: Site) -> None:
+    site.domain.add_user('quo"te', telephoneNumber="100")
+    site.users(1, first=200)
+    site.turn()
+    site.outputs = "  - {name: pjsip, path: pjsip.conf, format: pjsip.conf, reload: null}"
+    site.start()
+    assert site.turn().exit_code == 0
+    text = (site.folder / "pjsip.conf").read_text()
+    assert ("[100]" in text, "[200]" in text) == (False, True)
+    assert site.numbers() == ["100", "200"]
+    assert site.service
+    assert [r.output for r in site.service.store.rejections()] == ["pjsip"]
+
+
+def test_a_template_that_suddenly_fails_for_everybody_is_held_and_writes_nothing(
+    site: Site,
+) -> None:
+    own = site.folder / "own.j2"
+    own.write_text("x = {{ name }}\n")
+    site.outputs = "  - {name: own, path: own.conf, template: own.j2, reload: null}"
+    site.users(5)
+    site.turn()
+    text = (site.folder / "own.conf").read_text()
+    own.write_text("x = {{ nosuch }}\n")
+    site.start()
+    turn = site.turn()
+    assert turn.held == 5
+    assert "nosuch" in str(turn.faults["output own"])
+    assert (site.folder / "own.conf").read_text() == text
+    assert len(site.numbers()) == 5
+    own.write_text("y = {{ name }}\n")
+    site.start()
+    assert site.turn().exit_code == 0
+    assert "y = U100" in (site.folder / "own.conf").read_text()

@@ -220,7 +220,7 @@ def test_an_output_that_cannot_be_written_exits_1_and_keeps_the_rest(make: Make)
 
 
 def test_commands_hand_the_work_to_the_service_that_runs(
-    make: Make, user: Callable[..., str]
+    dc: SambaDC, make: Make, user: Callable[..., str]
 ) -> None:
     adwatch = make(directory="poll: 1h\npush: false")
     adwatch.start()
@@ -230,6 +230,13 @@ def test_commands_hand_the_work_to_the_service_that_runs(
     assert done.returncode == 0
     assert "added 7720" in done.stdout
     assert adwatch.section("7720")
+    dn = user(telephoneNumber="7721")
+    assert "added 7721" in adwatch("sync").stdout
+    dc.delete(dn)
+    user(telephoneNumber="7722")
+    done = adwatch("sync")
+    assert "added 7722" in done.stdout
+    assert "removed 7721" in done.stdout
     assert adwatch("run").returncode == 7
     before = adwatch("secret", "7720").stdout.strip()
     after = adwatch("secret", "7720", "--rotate").stdout.strip()

@@ -1,1 +1,41 @@
 """The directory: what it holds, and which of it may have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from adwatch.core.model import Batch, Cursor, Finding, Reach
+
+
+class Directory(Protocol):
+    """What every directory offers; `ActiveDirectory` says what each promises."""
+
+    def open(self) -> None:
+        """Connects, where that was not done."""
+
+    def close(self) -> None:
+        """Ends all connections."""
+
+    def abort(self) -> None:
+        """Makes whatever waits fail at once; safe from any thread."""
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Calls `wake`, from another thread, at signs of a change."""
+
+    def reach(self) -> Reach:
+        """Which server is in use and how."""
+
+    def read(
+        self,
+        since: Cursor | None,
+        known: Callable[[], Mapping[str, str]],
+        progress: Callable[[int], None] | None = None,
+    ) -> Batch:
+        """What changed since `since`, or everything."""
+
+    def compare(self, since: Cursor, known: Callable[[], Mapping[str, str]]) -> Batch:
+        """What differs from `known`."""
+
+    def find(self, who: str, number_attributes: frozenset[str]) -> list[Finding]:
+        """The users that `who` names."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from adwatch.core.model import (
@@ -185,8 +186,8 @@ class Store:
             rejections[row[0]] = (*rejections.get(row[0], ()), rows.rejection(row))
         holds = {row[0]: Hold(*row) for row in self._where("holds", "guid", guids)}
         lost, gone = self._losses(since)
-        total = self.count()
-        return Known(candidates, served, holds, rejections, lost, total, total + len(gone))
+        total, outputs = self.count(), frozenset(json.loads(self.meta("outputs") or "{}"))
+        return Known(candidates, served, holds, rejections, lost, total, total + len(gone), outputs)
 
     def _neighbours(self, guids: frozenset[str], claims: frozenset[str]) -> frozenset[str]:
         """The users named, and all that are tied to them by a number, however indirectly."""
@@ -223,11 +224,12 @@ class Store:
         forget: float,
         *,
         compared: bool = False,
+        marks: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Commits a turn: rows, cursor, history and what is owed for it, or nothing of it.
 
         Losses before `forget` no longer count and are dropped; `compared` pays for the
-        comparison that was owed.
+        comparison that was owed; `marks` are remembered under their keys.
         """
         with self._transaction():
             self._delete("candidates", plan.drop)
@@ -249,15 +251,14 @@ class Store:
             self._record(plan.history)
             if plan.changes_peers:
                 for output in outputs:
-                    self._owe(Debt("publish", output, batch.at))
+                    self.owe(Debt("publish", output, batch.at))
             if compared:
                 self._run("DELETE FROM debts WHERE kind = 'compare'")
-            if batch.full:
-                self.remember("last_reconcile", str(batch.at))
             if batch.compare:
-                self._owe(Debt("compare", "", batch.at, batch.compare))
+                self.owe(Debt("compare", "", batch.at, batch.compare))
             cursor = {**asdict(batch.cursor), "cookie": batch.cursor.cookie.hex()}
-            self.remember("cursor", json.dumps(cursor))
+            for key, value in {**marks, "cursor": json.dumps(cursor)}.items():
+                self.remember(key, value)
 
     def _delete(self, table: str, guids: Iterable[str]) -> None:
         self._many(f"DELETE FROM {table} WHERE guid = ?", ((guid,) for guid in guids))  # noqa: S608
@@ -294,16 +295,14 @@ class Store:
             ),
         )
 
-    def judge(self, guids: Iterable[str], verdict: str, at: float) -> None:
-        """Writes a person's verdict, `approved` or `dismissed`, on what is held."""
+    def judge(self, verdict: str, at: float) -> list[Hold]:
+        """Writes a person's verdict, `approved` or `dismissed`, on what is held; gives that."""
         with self._transaction():
-            for hold in self.holds():
-                if hold.guid in guids:
-                    self._run("UPDATE holds SET verdict = ? WHERE guid = ?", (verdict, hold.guid))
-                    self._run("DELETE FROM losses WHERE guid = ?", (hold.guid,))
-                    self._record(
-                        [Change(at, verdict, hold.guid, hold.number, hold.login, (), hold.reason)]
-                    )
+            held = self.pending()
+            self._delete("losses", (hold.guid for hold in held))
+            self._run("UPDATE holds SET verdict = ? WHERE verdict = ''", (verdict,))
+            self._record(Change(at, verdict, h.guid, h.number, h.login, (), h.reason) for h in held)
+        return held
 
     def count(self) -> int:
         """How many peers are served."""
@@ -365,9 +364,6 @@ class Store:
 
     def owe(self, debt: Debt) -> None:
         """Writes a debt down; an older one of the same kind and subject stands."""
-        self._owe(debt)
-
-    def _owe(self, debt: Debt) -> None:
         self._run(
             "INSERT INTO debts VALUES (?, ?, ?, ?) ON CONFLICT (kind, subject) DO NOTHING",
             (debt.kind, debt.subject, debt.since, debt.reason),

@@ -1,0 +1,46 @@
+"""What one turn did: its faults by part, its changes, and the exit code that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from adwatch.core.model import Change
+from adwatch.errors import AdwatchError, HeldError
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one turn did: the faults by part, and the changes that it committed."""
+
+    faults: dict[str, AdwatchError] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
+    full: bool = False
+    held: int = 0
+    wrote: bool = False
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Keeps a part's fault from starving the others; a bug still goes through."""
+        try:
+            yield
+        except AdwatchError as error:
+            self.faults[name] = error
+
+    @property
+    def exit_code(self) -> int:
+        """What a command that made this turn exits with: the gravest of what happened."""
+        codes = {fault.exit_code for fault in self.faults.values()}
+        if self.held:
+            codes.add(HeldError.exit_code)
+        return next((code for code in (5, 4, 3, 1, 6) if code in codes), max(codes, default=0))
+
+    def then(self, later: Turn) -> Turn:
+        """This turn and the one that it called for, as one: the later one's faults stand."""
+        return replace(
+            later,
+            changes=(*self.changes, *later.changes),
+            full=self.full or later.full,
+            wrote=self.wrote or later.wrote,
+        )
