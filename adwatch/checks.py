@@ -5,19 +5,18 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from adwatch.config.schema import Config
 from adwatch.core.model import Entry, Reach
 from adwatch.edges import asterisk
-from adwatch.edges.directory.locate import domain_controllers
+from adwatch.edges.directory.session import host_and_port
 from adwatch.errors import AdwatchError, DirectoryError, OutputError
 from adwatch.service import Service
-from adwatch.wiring import build, password_reader
+from adwatch.wiring import build, make_directory, password_reader
 
 _DAY_S: Final = 86400
 _WARN_DAYS: Final = 14
@@ -47,10 +46,10 @@ def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
     yield from _files(config)
     if offline:
         return
-    for url in _servers(config):
-        yield from _network(config, url)
     service = build(config, dry=True)
     try:
+        for url in _servers(config, service):
+            yield from _network(config, url)
         yield from _directory(service)
     finally:
         service.close()
@@ -103,22 +102,16 @@ def _writable(path: Path) -> str:
     return f"{path.parent} can be written"
 
 
-def _servers(config: Config) -> list[str]:
-    wanted = config.directory
-    if wanted.servers:
-        return list(wanted.servers)
-    assert wanted.domain is not None
-    scheme = "ldaps" if wanted.tls.start == "ldaps" else "ldap"
+def _servers(config: Config, service: Service) -> Sequence[str]:
     try:
-        return domain_controllers(wanted.domain, scheme, wanted.timeout / 2)
+        return make_directory(config, service.mapper).urls()
     except DirectoryError:
-        return []  # the check of the directory itself says it again, with the hint
+        return ()  # the check of the directory itself says it again, with the hint
 
 
 def _network(config: Config, url: str) -> Iterator[Result]:
     """DNS, TCP and, with ldaps, TLS: each needs the one before."""
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (636 if parts.scheme == "ldaps" else 389)
+    host, port = host_and_port(url)
     try:
         addresses = sorted({str(a[4][0]) for a in socket.getaddrinfo(host, port)})
     except OSError as error:
@@ -130,7 +123,7 @@ def _network(config: Config, url: str) -> Iterator[Result]:
         with socket.create_connection((host, port), config.directory.timeout / 2) as connection:
             took = (time.monotonic() - begun) * 1000
             yield Result(True, f"TCP {host}:{port}", f"connected in {took:.0f} ms")
-            if parts.scheme == "ldaps":
+            if url.startswith("ldaps:"):
                 yield _tls(config, host, connection)
     except OSError as error:
         cause = str(error.strerror or error)

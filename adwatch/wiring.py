@@ -18,8 +18,6 @@ from adwatch.edges.store import Store
 from adwatch.errors import ConfigError, Fault, PasswordError
 from adwatch.service import Output, Service, secret_of
 
-KEY_NAME = "secret.key"
-
 
 def build(config: Config, *, dry: bool = False, directory: Directory | None = None) -> Service:
     """A service for a configuration, nothing opened yet.
@@ -27,7 +25,7 @@ def build(config: Config, *, dry: bool = False, directory: Directory | None = No
     Raises ConfigError where a template of the administrator's own can't be used.
     """
     mapper = make_mapper(config)
-    key = KeyFile(config.secrets.key_file or config.state / KEY_NAME)
+    key = KeyFile(config.key_path)
     return Service(
         config,
         directory or make_directory(config, mapper),
@@ -87,9 +85,8 @@ def password_reader(config: Config) -> Callable[[], str]:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise PasswordError(
-                f"the password file {path} can't be read: {cause}",
+                f"the password file {path} can't be read: {_cause(error)}",
                 "put the bind password there and let adwatch's user read it",
             ) from error
         password = text.removesuffix("\n").removesuffix("\r")
@@ -129,9 +126,12 @@ def _format(config: Config, wanted: OutputConfig, index: int) -> Format:
     try:
         source = Path(wanted.template).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise _fault(config, index, "template", f"{wanted.template}: {cause}") from error
+        raise _fault(config, index, "template", f"{wanted.template}: {_cause(error)}") from error
     return Format(str(wanted.template), options, source or "\n")
+
+
+def _cause(error: OSError | UnicodeDecodeError) -> str:
+    return str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8"
 
 
 def _fault(config: Config, index: int, key: str, message: str) -> ConfigError:

@@ -193,7 +193,7 @@ def _overwrites(config: Config) -> Iterator[Wrongness]:
     read = {
         config.origin: "the configuration",
         config.resolve(password_file) if password_file else None: "the password file",
-        config.secrets.key_file or config.state / "secret.key": "the secret key",
+        config.key_path: "the secret key",
     }
     taken = {os.path.abspath(path): what for path, what in read.items() if path}  # noqa: PTH100
     for index, output in enumerate(config.outputs):
@@ -250,6 +250,11 @@ class Config(Part):
     def origin(self) -> Path:
         """The file that the configuration was read from, as it was given."""
         return self._origin
+
+    @property
+    def key_path(self) -> Path:
+        """The file of the key that secrets are derived from."""
+        return self.secrets.key_file or self.state / "secret.key"
 
     def resolve(self, path: Path) -> Path:
         """Where a file of a secret is: $CREDENTIALS_DIRECTORY first, else beside `origin`."""

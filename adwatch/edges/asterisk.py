@@ -46,7 +46,7 @@ def replace(path: Path, text: str, mode: int, owner: str | None, like: Path | No
     `user:group`; None keeps what the old file had. A new one takes after `like`, as far as
     the process may give files away.
     """
-    temporary = path.with_name(f".{path.name}.adwatch~")
+    temporary = _temporary(path)
     try:
         wanted = _ids(owner) if owner else _kept(path)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -72,7 +72,7 @@ def replace(path: Path, text: str, mode: int, owner: str | None, like: Path | No
 def sweep(path: Path) -> None:
     """Removes what a crash in the middle of `replace` left behind."""
     with contextlib.suppress(OSError):  # the next replace will say what is wrong
-        path.with_name(f".{path.name}.adwatch~").unlink(missing_ok=True)
+        _temporary(path).unlink(missing_ok=True)
 
 
 def read(path: Path) -> str:
@@ -88,6 +88,10 @@ def read(path: Path) -> str:
 def numbers_in(text: str) -> frozenset[str]:
     """The names of the sections in an output's text, in lower case."""
     return frozenset(name.lower() for name in _SECTION.findall(text))
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.adwatch~")
 
 
 def _ids(owner: str) -> tuple[int, int]:
@@ -201,7 +205,7 @@ def reachable(command: Sequence[str]) -> None:
 
 def writable(path: Path) -> None:
     """Raises OutputError where `path` could not be replaced; leaves nothing behind."""
-    temporary = path.with_name(f".{path.name}.adwatch~")
+    temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
             os.fsync(file.fileno())

@@ -41,8 +41,7 @@ class KeyFile:
         self._counts = self._read_counts()
 
     def _make(self) -> None:
-        temporary = self.path.with_name(f".{self.path.name}.adwatch~")
-        self._write(temporary, self._key.hex() + "\n")
+        temporary = self._write_beside(self.path, self._key.hex() + "\n")
         try:
             os.link(temporary, self.path)  # unlike a rename, never over another key
         except OSError as error:
@@ -87,7 +86,9 @@ class KeyFile:
                 f"{self._counts_path} is damaged: {error}", "restore it from a backup"
             ) from error
 
-    def _write(self, path: Path, text: str) -> None:
+    def _write_beside(self, target: Path, text: str) -> Path:
+        """Writes a text to a temporary file beside its target, readable by adwatch alone."""
+        path = target.with_name(f".{target.name}.adwatch~")
         try:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
                 owner = path.parent.stat()
@@ -98,13 +99,13 @@ class KeyFile:
                 os.fsync(f.fileno())
         except OSError as error:
             raise self._unusable(error) from error
+        return path
 
     def rotate(self, guid: str) -> None:
         """Gives a user another secret, for good."""
         counts = {**self._counts, guid: self._counts.get(guid, 0) + 1}
-        temporary = self._counts_path.with_name(f".{self._counts_path.name}.adwatch~")
-        self._write(temporary, json.dumps(counts, sort_keys=True) + "\n")
-        temporary.replace(self._counts_path)
+        text = json.dumps(counts, sort_keys=True) + "\n"
+        self._write_beside(self._counts_path, text).replace(self._counts_path)
         self._counts = counts
 
     def secret(self, guid: str) -> str:

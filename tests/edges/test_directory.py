@@ -468,3 +468,21 @@ def test_an_answer_cut_short_is_a_fault_and_never_a_smaller_directory(
     with pytest.raises(DirectoryError, match="code 4"):
         directory.read(None, dict)
     directory.close()
+
+
+def test_a_server_that_cannot_be_used_is_let_go(dc: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    close = Session.close
+
+    def noted(session: Session) -> None:
+        closed.append(session.url)
+        close(session)
+
+    def refuse(*_: Any) -> None:
+        raise DirectoryError("not this one")
+
+    monkeypatch.setattr(Session, "close", noted)
+    monkeypatch.setattr("adwatch.edges.directory.feeds.read_root", refuse)
+    with pytest.raises(DirectoryError, match="not this one"):
+        real(dc, "svc-adwatch", "auto").open()
+    assert closed == [dc.ldaps_url]

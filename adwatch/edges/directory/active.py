@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 from uuid import UUID
@@ -106,15 +106,9 @@ class ActiveDirectory:
 
     def _connect(self) -> _Link:
         failures = []
-        for url in self._urls():
+        for url in self.urls():
             try:
-                session = self._session(url)
-                root = feeds.read_root(session)
-                if not root.synchronized:
-                    raise DirectoryError(f"{url} says that it is not synchronized")  # noqa: TRY301
-                choice = feeds.choose(session, root, self._settings.feed, self._watched)
-                sees = feeds.sees_deletions(session, root.naming_context)
-                return _Link(session, root, choice, sees, self._scope(session, root))
+                return self._connect_to(url)
             except CredentialsError:
                 raise  # the next DC would count one more wrong password
             except DirectoryError as error:
@@ -126,7 +120,22 @@ class ActiveDirectory:
             "look at the first one",
         )
 
-    def _urls(self) -> Iterable[str]:
+    def _connect_to(self, url: str) -> _Link:
+        session = self._opening = self._session(url)
+        session.open()
+        try:
+            root = feeds.read_root(session)
+            if not root.synchronized:
+                raise DirectoryError(f"{url} says that it is not synchronized")  # noqa: TRY301
+            choice = feeds.choose(session, root, self._settings.feed, self._watched)
+            sees = feeds.sees_deletions(session, root.naming_context)
+        except DirectoryError:
+            session.close()
+            raise
+        return _Link(session, root, choice, sees, self._scope(session, root))
+
+    def urls(self) -> Sequence[str]:
+        """The servers to try, preferred first; looked up in DNS where none are configured."""
         if self._settings.servers:
             return self._settings.servers
         scheme = "ldaps" if self._settings.security.start == "ldaps" else "ldap"
@@ -136,10 +145,7 @@ class ActiveDirectory:
         )
 
     def _session(self, url: str) -> Session:
-        session = Session(url, self._settings.security, self._settings.password())
-        self._opening = session
-        session.open()
-        return session
+        return Session(url, self._settings.security, self._settings.password())
 
     def listen(self, wake: Callable[[], None]) -> None:
         """Starts to listen for change notifications; `wake` is called from another thread."""
@@ -150,7 +156,7 @@ class ActiveDirectory:
         link = self._link
         if link is None:
             raise DirectoryError("there is no connection to follow yet")
-        session = Session(link.session.url, self._settings.security, self._settings.password())
+        session = self._session(link.session.url)
         session.open()
         return session, link.root.naming_context
 
@@ -271,21 +277,20 @@ class ActiveDirectory:
     ) -> tuple[list[feeds.Named], Cursor, str]:
         """The objects named since the cursor, the next cursor, and why to compare."""
         context, first = link.root.naming_context, since.usn + 1
-        cookie = b""
-        named: list[feeds.Named] = []
+        sees, cookie, compare = link.sees_deletions, b"", ""
         by_usn: list[feeds.Named] = []
+        if not link.choice.dirsync or not sees:
+            by_usn = feeds.usn_changes(link.session, context, first, show_deleted=sees)
+        named = by_usn
         if link.choice.dirsync:
             named, cookie = link.choice.dirsync.changes(link.session, since.cookie)
-        if not link.choice.dirsync or not link.sees_deletions:
-            by_usn = feeds.usn_changes(
-                link.session, context, first, show_deleted=link.sees_deletions
-            )
-        compare = "" if link.sees_deletions else self._unexplained(link, first, usn, by_usn)
-        cursor = replace(since, server=link.session.url, usn=usn, cookie=cookie)
-        return named or by_usn, cursor, compare
+        if not sees:
+            compare = self._unexplained(link, first, usn, by_usn)
+        return named, replace(since, server=link.session.url, usn=usn, cookie=cookie), compare
 
-    def _unexplained(self, link: _Link, first: int, last: int, seen: list[feeds.Named]) -> str:
+    def _unexplained(self, link: _Link, first: int, last: int, visible: list[feeds.Named]) -> str:
         """Why deletions may hide among the USNs `first` to `last`, empty where none can."""
+        seen = list(visible)
         missing = feeds.unexplained(first, last, seen)
         for context in link.root.all_contexts:
             if missing and context != link.root.naming_context:
@@ -315,14 +320,8 @@ class ActiveDirectory:
         odd = {guid for guid, dn in listed.items() if have.get(guid) != dn}
         odd |= frozenset(have) - frozenset(listed)
         found, gone, _ = link.scope.look(odd)
-        return Batch(
-            tuple(found.values()),
-            frozenset(odd),
-            False,
-            since,
-            self._clock(),
-            gone,
-        )
+        entries = tuple(found.values())
+        return Batch(entries, frozenset(odd), False, since, self._clock(), gone)
 
     def _find(self, link: _Link, who: str, number_attributes: Iterable[str]) -> list[Finding]:
         names = {"sAMAccountName", "mail", "userPrincipalName", *number_attributes}

@@ -11,7 +11,6 @@ from typing import Final
 
 SEARCH_ENTRY: Final = 0x64
 SEARCH_DONE: Final = 0x65
-SEARCH_REFERENCE: Final = 0x73
 EXTENDED_RESPONSE: Final = 0x78
 _SEQUENCE: Final = 0x30
 _SET: Final = 0x31

@@ -26,7 +26,7 @@ from adwatch.errors import CredentialsError, DirectoryError
 
 log = logging.getLogger(__name__)
 
-BASE, ONE, SUBTREE = 0, 1, 2
+BASE, SUBTREE = 0, 2
 SHOW_DELETED: Final = "1.2.840.113556.1.4.417"
 PAGED: Final = "1.2.840.113556.1.4.319"
 SIZE_LIMIT_EXCEEDED: Final = 4
@@ -102,6 +102,12 @@ class _Tls(ldap3.Tls):  # type: ignore[misc] # ldap3 has no types
             raise
 
 
+def host_and_port(url: str) -> tuple[str, int]:
+    """Where an ldap:// or ldaps:// URL leads."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (636 if parts.scheme == "ldaps" else 389)
+
+
 class Session:
     """A bound connection. `open()` fetches, `close()` ends, `abort()` may come from any thread.
 
@@ -128,12 +134,12 @@ class Session:
         """Connects, secures and binds; connecting takes half of the timeout at the most."""
         context = self._context()
         tls = _Tls(context)
-        parts = urlsplit(self.url)
+        host, port = host_and_port(self.url)
         timeout_s = self._security.timeout_s
         server = ldap3.Server(
-            parts.hostname,
-            port=parts.port or (636 if parts.scheme == "ldaps" else 389),
-            use_ssl=parts.scheme == "ldaps",
+            host,
+            port=port,
+            use_ssl=self.url.startswith("ldaps:"),
             tls=tls,
             get_info=ldap3.NONE,
             connect_timeout=timeout_s / 2,
