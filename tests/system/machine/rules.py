@@ -1,0 +1,159 @@
+"""What may happen, as Hypothesis draws it: the rules of the state machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+from system.machine.world import World
+from system.machine.oracle import VARIANTS
+
+INDEX = st.integers(0, 7)
+PLACE = st.sampled_from(["base", "a", "b", "out"])
+OU = st.sampled_from(["a", "b"])
+GROUP = st.sampled_from(["all", "one", "two"])
+NUMBERS = st.sampled_from([str(n) for n in range(100, 108)] + ["10a", "10A", "*7", "+49 30 1"])
+HOSTILE = st.sampled_from(
+    [
+        "a\nsecret = x",
+        "a\r[evil]",
+        "x]\n[y](lan)",
+        "#exec /bin/id",
+        "; gone",
+        ";-- swallowed",
+        "a\\;b",
+        "[general]",
+        " blank before",
+        "blank behind ",
+        "\ttab",
+        "a\x07b",
+        "‮rtl",
+        "${SHELL(id)}",
+        "a=b,c|d<e>\"f\"",
+        "Ünï–ço\u2028dé",
+        "x" * 64,
+        "\x1f",
+    ]
+)
+TEXTS = st.one_of(HOSTILE, st.text(max_size=20).filter(lambda s: s == s.encode().decode()))
+SINGLE = st.sampled_from(["facsimileTelephoneNumber", "mobile", "userPrincipalName"])
+
+
+def machine_of(make: Callable[[], World], steps: Callable[[], bool]) -> type[Machine]:
+    """The machine on worlds that `make` makes; nothing more is done once `steps` says no."""
+
+    class Bound(Machine):
+        def __init__(self) -> None:
+            super().__init__(make(), steps)
+
+    return Bound
+
+
+class Machine(RuleBasedStateMachine):
+    """Draws operations for one world, and looks now and then whether all is as AD says."""
+
+    def __init__(self, world: World, steps: Callable[[], bool]) -> None:
+        super().__init__()
+        self.world = world
+        self._go_on = steps
+
+    def _do(self, name: str, *values: Any) -> None:
+        if self._go_on():
+            self.world.do(name, *values)
+
+    @rule(
+        place=PLACE,
+        number=st.none() | NUMBERS | TEXTS,
+        login=st.sampled_from(["anna", "Ün ï", "éa", "o'b", "ß"]),
+        fax=st.none() | TEXTS,
+    )
+    def create(self, place: str, number: str | None, login: str, fax: str | None) -> None:
+        values = {"telephoneNumber": number, "facsimileTelephoneNumber": fax}
+        self._do("create", login, place, {k: v for k, v in values.items() if v})
+
+    @rule(index=INDEX, number=st.none() | NUMBERS)
+    def number(self, index: int, number: str | None) -> None:
+        self._do("change", index, "telephoneNumber", number)
+
+    @rule(index=INDEX, numbers=st.lists(NUMBERS | TEXTS.filter(bool), max_size=3, unique=True))
+    def numbers(self, index: int, numbers: list[str]) -> None:
+        self._do("change", index, "otherTelephone", numbers)
+
+    @rule(index=INDEX, name=SINGLE, value=st.none() | TEXTS.filter(bool))
+    def value(self, index: int, name: str, value: str | None) -> None:
+        self._do("change", index, name, value)
+
+    @rule(one=INDEX, other=INDEX)
+    def swap(self, one: int, other: int) -> None:
+        self._do("swap", one, other)
+
+    @rule(one=INDEX, other=INDEX)
+    def same(self, one: int, other: int) -> None:
+        self._do("same", one, other)
+
+    @rule(index=INDEX, name=st.sampled_from(["x ", "Ünï ", "y\\, "]))
+    def rename(self, index: int, name: str) -> None:
+        self._do("rename", index, name)
+
+    @rule(index=INDEX, place=PLACE)
+    def move(self, index: int, place: str) -> None:
+        self._do("move", index, place)
+
+    @rule(name=OU, place=st.sampled_from(["base", "a", "b", "out"]))
+    def move_ou(self, name: str, place: str) -> None:
+        self._do("move_ou", name, place)
+
+    @rule(name=OU, new=st.sampled_from(["c", "d", "e\\, f"]))
+    def rename_ou(self, name: str, new: str) -> None:
+        self._do("rename_ou", name, new)
+
+    @rule(index=INDEX, what=st.sampled_from(["disable", "enable", "delete", "recreate"]))
+    def account(self, index: int, what: str) -> None:
+        self._do(what, index)
+
+    @rule(index=INDEX, seconds=st.sampled_from([-3600.0, 2.0, 3600.0, None]))
+    def expire(self, index: int, seconds: float | None) -> None:
+        self._do("expire", index, seconds)
+
+    @rule(index=INDEX, place=PLACE)
+    def reanimate(self, index: int, place: str) -> None:
+        self._do("reanimate", index, place)
+
+    @rule(group=GROUP, index=st.integers(1, 7), what=st.sampled_from(["join", "join", "leave"]))
+    def member(self, group: str, index: int, what: str) -> None:
+        self._do(what, group, index)
+
+    @rule(group=GROUP, inner=st.sampled_from(["one", "two"]), what=st.sampled_from(["nest", "unnest"]))
+    def nested(self, group: str, inner: str, what: str) -> None:
+        self._do(what, group, inner)
+
+    @rule(what=st.sampled_from(["kill", "start", "restart"]))
+    def process(self, what: str) -> None:
+        self._do(what)
+
+    @rule(
+        how=st.sampled_from(["cookie", "usn back", "usn ahead", "invocation", "question"]),
+        amount=st.integers(0, 40),
+    )
+    def cursor(self, how: str, amount: int) -> None:
+        self._do("spoil_cursor", how, amount)
+
+    @rule(variant=st.sampled_from(sorted(VARIANTS)), lost=st.booleans())
+    def setup(self, variant: str, lost: bool) -> None:
+        if lost:
+            self._do("lose_state")
+        else:
+            self._do("configure", variant)
+
+    @rule(what=st.sampled_from(["look"] * 9 + ["restart_dc"]))
+    def look(self, what: str) -> None:
+        self._do(what)
+
+    @rule()
+    def look_again(self) -> None:
+        self._do("look")
+
+    def teardown(self) -> None:
+        self.world.do("look")

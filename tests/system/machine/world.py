@@ -1,0 +1,493 @@
+"""A domain and an adwatch process that things happen to, one recorded operation after another.
+
+Each operation takes plain values, so that a list of them is a script that can be run again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ldap3 import BASE, MODIFY_ADD, MODIFY_DELETE, MODIFY_REPLACE
+from ldap3.core.exceptions import LDAPOperationResult
+from ldap3.utils.conv import escape_bytes
+from ldap3.utils.dn import safe_rdn
+from program import Adwatch
+from system.machine.oracle import VARIANTS, Expected, as_asterisk_reads, expected, first, replayed
+from system.machine.oracle import section_of
+from system.samba import SambaDC
+
+QUIET_S = 60.0
+_SHOW_DELETED = ("1.2.840.113556.1.4.417", True, None)
+_CONFIG = """\
+directory:
+  servers: [{servers}]
+  user: {account}@example.test
+  password_file: bind-password
+  tls: {{ca_file: {ca}}}
+  base: ["{base}"]
+  filter: '{filter}'
+  disabled: {disabled}
+  feed: {feed}
+  push: {push}
+  poll: 200ms
+  timeout: 5s
+peers:
+  mobile: mobile
+{peers}secrets: {{key_file: secret.key}}
+outputs:
+  - name: users
+    path: users.conf
+    options: {{template: lan}}
+    reload: sip reload
+asterisk:
+  command: ['true']
+  settle: 50ms
+safety: {{max_removals: 1000}}
+state: state
+"""
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Which feed, which account, and whether adwatch listens for notifications."""
+
+    feed: str
+    account: str
+    push: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.feed}+{self.account}{'' if self.push else '+nopush'}"
+
+
+COMBINATIONS = tuple(
+    Combination(feed, account, push)
+    for (feed, account), push in zip(
+        [(f, a) for f in ("dirsync", "usn") for a in ("svc-adwatch", "svc-adwatch-sync")],
+        (True, False, False, True),
+        strict=True,
+    )
+)
+
+
+@dataclass
+class _User:
+    guid: str
+    login: str
+    deleted: bool = False
+
+
+class Different(AssertionError):
+    """After quiet, adwatch's peers are not what AD says."""
+
+
+class World:
+    """One subtree of the domain, one installation of adwatch, and what was done to them."""
+
+    def __init__(self, dcs: Sequence[SambaDC], combination: Combination, folder: Path) -> None:
+        self.dcs = list(dcs)
+        self.dc = self.dcs[0]
+        self.combination = combination
+        self.done: list[tuple[str, tuple[Any, ...]]] = []
+        self.counts: Counter[str] = Counter()
+        self.users: list[_User] = []
+        self.variant = "original"
+        self.secrets: dict[str, str] = {}
+        self._holders: dict[str, str] = {}
+        self._touched: set[str] | None = set()
+        self._serial = 0
+        self._name = "m" + uuid.uuid4().hex[:8]
+        self._folder = folder / self._name
+        self._build()
+        self.adwatch = Adwatch(self._folder, self._config(), self.dc.service_password)
+        self.adwatch.start()
+
+    def _build(self) -> None:
+        self._ous = {"top": self._add_ou(self._name, self.dc.staff_dn)}
+        for name, parent in (("base", "top"), ("a", "base"), ("b", "base"), ("out", "top")):
+            self._ous[name] = self._add_ou(name, self._dn(self._ous[parent]))
+        self._groups = {name: self._add_group(name) for name in ("all", "one", "two")}
+        self.create("anchor", "base", {"telephoneNumber": f"9{self._name[1:5]}"})
+        self.join("all", 0)
+
+    def _add_ou(self, name: str, parent: str) -> str:
+        dn = f"OU={name},{parent}"
+        self.dc.admin().add(dn, ["organizationalUnit"])
+        return self._guid(dn)
+
+    def _add_group(self, name: str) -> str:
+        dn = f"CN={self._name}-{name},{self._dn(self._ous['out'])}"
+        self.dc.admin().add(dn, ["group"], {"sAMAccountName": f"{self._name}-{name}"})
+        return self._guid(dn)
+
+    def _guid(self, dn: str) -> str:
+        admin = self.dc.admin()
+        admin.search(dn, "(objectClass=*)", BASE, attributes=["objectGUID"])
+        return str(uuid.UUID(bytes_le=admin.response[0]["raw_attributes"]["objectGUID"][0]))
+
+    def _dn(self, guid: str, *, deleted: bool = False) -> str:
+        """Where an object is now."""
+        octets = escape_bytes(uuid.UUID(guid).bytes_le)
+        admin = self.dc.admin()
+        controls = [_SHOW_DELETED] if deleted else None
+        admin.search(
+            self.dc.base_dn, f"(objectGUID={octets})", attributes=["1.1"], controls=controls
+        )
+        return str(next(r["dn"] for r in admin.response if r["type"] == "searchResEntry"))
+
+    def _config(self) -> str:
+        variant = VARIANTS[self.variant]
+        everybody = self._dn(self._groups["all"])
+        return _CONFIG.format(
+            servers=", ".join(dc.ldaps_url for dc in self.dcs),
+            account=self.combination.account,
+            ca=self.dc.ca_file,
+            base=self._dn(self._ous["base"]),
+            filter=variant.filter.format(all=everybody),
+            disabled="drop" if variant.drop_disabled else "keep",
+            feed=self.combination.feed,
+            push=str(self.combination.push).lower(),
+            peers=variant.peers,
+        )
+
+    # What happens in AD. An operation that the domain controller refuses changes nothing.
+
+    def do(self, name: str, *values: Any) -> None:
+        """Records one operation and does it."""
+        self.done.append((name, values))
+        self.counts[name] += 1
+        try:
+            getattr(self, name)(*values)
+        except LDAPOperationResult:
+            self.counts[f"{name} refused"] += 1
+
+    def _user(self, index: int, *, deleted: bool = False) -> _User | None:
+        """The user that an operation means; the first one is never touched, and always served."""
+        some = [user for user in self.users[1:] if user.deleted == deleted]
+        return some[index % len(some)] if some else None
+
+    def _touch(self, *users: _User) -> None:
+        if self._touched is not None:
+            self._touched |= {user.guid for user in users}
+
+    def _touch_all(self) -> None:
+        self._touched = None
+
+    def create(self, login: str, place: str, values: Mapping[str, str | list[str]]) -> None:
+        """A new user; `login` gets a suffix of its own."""
+        self._serial += 1
+        whole = f"{login[:10]}{self._name[1:]}{self._serial}"
+        dn = self.dc.add_user(whole, self._dn(self._ous[place]), **dict(values))
+        self.users.append(_User(self._guid(dn), whole))
+        self._touch(self.users[-1])
+
+    def change(self, index: int, name: str, value: str | list[str] | None) -> None:
+        """Other values of an attribute, or none."""
+        if user := self._user(index):
+            self._touch(user)
+            self.dc.modify(self._dn(user.guid), **{name: value})
+
+    def swap(self, one: int, other: int) -> None:
+        """Two users exchange their numbers."""
+        users = self._user(one), self._user(other)
+        if users[0] and users[1]:
+            dns = [self._dn(user.guid) for user in users if user]
+            numbers = [self._values(dn, "telephoneNumber") for dn in dns]
+            self._touch(users[0], users[1])
+            for dn, number in zip(dns, reversed(numbers), strict=True):
+                self.dc.modify(dn, telephoneNumber=number or None)
+
+    def same(self, one: int, other: int) -> None:
+        """A user asks for the number of another."""
+        users = self._user(one), self._user(other)
+        if users[0] and users[1] and users[0] != users[1]:
+            number = self._values(self._dn(users[1].guid), "telephoneNumber")
+            self._touch(users[0])
+            self.dc.modify(self._dn(users[0].guid), telephoneNumber=number or None)
+
+    def _values(self, dn: str, name: str) -> list[str]:
+        admin = self.dc.admin()
+        admin.search(dn, "(objectClass=*)", BASE, attributes=[name])
+        return [v.decode() for v in admin.response[0]["raw_attributes"].get(name, [])]
+
+    def rename(self, index: int, name: str) -> None:
+        """Another common name."""
+        if user := self._user(index):
+            self._touch(user)
+            rdn = f"CN={name}{user.login}"
+            self.dc.admin().modify_dn(self._dn(user.guid), rdn)
+
+    def move(self, index: int, place: str) -> None:
+        """Into another OU, below the base or outside of it."""
+        if user := self._user(index):
+            self._touch(user)
+            self._move(user.guid, self._dn(self._ous[place]))
+
+    def _move(self, guid: str, parent: str) -> None:
+        dn = self._dn(guid)
+        rdn = "+".join(safe_rdn(dn))
+        self.dc.admin().modify_dn(dn, rdn, new_superior=parent)
+
+    def move_ou(self, name: str, place: str) -> None:
+        """An OU and all in it elsewhere."""
+        self._touch_all()
+        self._move(self._ous[name], self._dn(self._ous[place]))
+
+    def rename_ou(self, name: str, new: str) -> None:
+        """Another name for an OU, and so another DN for all in it."""
+        self._touch_all()
+        self.dc.admin().modify_dn(self._dn(self._ous[name]), f"OU={new}")
+
+    def disable(self, index: int) -> None:
+        """The account can't be used from now on."""
+        if user := self._user(index):
+            self._touch(user)
+            self.dc.disable(self._dn(user.guid))
+
+    def enable(self, index: int) -> None:
+        """The account can be used again."""
+        if user := self._user(index):
+            self._touch(user)
+            self.dc.enable(self._dn(user.guid))
+
+    def expire(self, index: int, seconds: float | None) -> None:
+        """The account ends so many seconds from now, or never."""
+        if user := self._user(index):
+            self._touch(user)
+            ends = int((time.time() + seconds + 11_644_473_600) * 10**7) if seconds else 0
+            self.dc.modify(self._dn(user.guid), accountExpires=ends)
+
+    def delete(self, index: int) -> None:
+        """A user goes to Deleted Objects."""
+        if user := self._user(index):
+            self._touch(user)
+            self.dc.delete(self._dn(user.guid))
+            user.deleted = True
+
+    def reanimate(self, index: int, place: str) -> None:
+        """A deleted user is brought back, with the few values that a tombstone keeps."""
+        if user := self._user(index, deleted=True):
+            self._touch(user)
+            changes = {
+                "isDeleted": [(MODIFY_DELETE, [])],
+                "distinguishedName": [
+                    (MODIFY_REPLACE, [f"CN=back {user.login},{self._dn(self._ous[place])}"])
+                ],
+            }
+            dn = self._dn(user.guid, deleted=True)
+            self.dc.admin().modify(dn, changes, controls=[_SHOW_DELETED])
+            user.deleted = False
+
+    def recreate(self, index: int) -> None:
+        """A user is deleted, and another made with the same DN, login and number."""
+        if user := self._user(index):
+            dn = self._dn(user.guid)
+            number = self._values(dn, "telephoneNumber")
+            self._touch(user)
+            self.dc.delete(dn)
+            user.deleted = True
+            again = {"sAMAccountName": user.login, "userAccountControl": "512"}
+            again |= {"unicodePwd": f'"{uuid.uuid4()}"'.encode("utf-16-le")}  # type: ignore[dict-item]
+            again |= {"telephoneNumber": number} if number else {}  # type: ignore[dict-item]
+            self.dc.admin().add(dn, ["user"], again)
+            self.users.append(_User(self._guid(dn), user.login))
+            self._touch(self.users[-1])
+
+    def join(self, group: str, index: int) -> None:
+        """A user becomes a member of a group; 0 is the first user of all."""
+        user = self.users[0] if index == 0 else self._user(index)
+        if user:
+            self._touch(user)
+            self._member(group, self._dn(user.guid), MODIFY_ADD)
+
+    def leave(self, group: str, index: int) -> None:
+        """A user is a member no longer."""
+        if user := self._user(index):
+            self._touch(user)
+            self._member(group, self._dn(user.guid), MODIFY_DELETE)
+
+    def nest(self, group: str, inner: str) -> None:
+        """A group becomes a member of another."""
+        self._touch_all()
+        self._member(group, self._dn(self._groups[inner]), MODIFY_ADD)
+
+    def unnest(self, group: str, inner: str) -> None:
+        """A group is a member of another no longer."""
+        self._touch_all()
+        self._member(group, self._dn(self._groups[inner]), MODIFY_DELETE)
+
+    def _member(self, group: str, dn: str, how: str) -> None:
+        self.dc.admin().modify(self._dn(self._groups[group]), {"member": [(how, [dn])]})
+
+    # What happens to adwatch, and to the domain controllers.
+
+    def kill(self) -> None:
+        """As when the power fails; it stays down until it is started or quiet is awaited."""
+        self.adwatch.kill()
+
+    def start(self) -> None:
+        """Starts adwatch where it is down."""
+        if self.adwatch.running is None:
+            self.adwatch.start()
+
+    def restart(self) -> None:
+        """An orderly stop and a start."""
+        if self.adwatch.running is not None:
+            self.adwatch.stop()
+        self.adwatch.start()
+
+    def lose_state(self) -> None:
+        """The state directory is gone; the key is kept elsewhere."""
+        self.adwatch.kill()
+        shutil.rmtree(self._folder / "state", ignore_errors=True)
+        self.adwatch.output.unlink(missing_ok=True)  # else what it had and AD lost is held
+        self._touch_all()
+        self.adwatch.start()
+
+    def spoil_cursor(self, how: str, amount: int) -> None:
+        """The cursor is lost, or says something else."""
+        self.adwatch.kill()
+        store = self._folder / "state" / "adwatch.db"
+        if store.exists():
+            with closing(sqlite3.connect(store)) as database:
+                found = database.execute("SELECT value FROM meta WHERE key = 'cursor'").fetchone()
+                if found:
+                    text = json.dumps(_spoilt(json.loads(found[0]), how, amount))
+                    database.execute("UPDATE meta SET value = ? WHERE key = 'cursor'", (text,))
+                    database.commit()
+        self.adwatch.start()
+
+    def configure(self, variant: str) -> None:
+        """Another filter and another mapping."""
+        self.adwatch.kill()
+        self.variant = variant
+        self._touch_all()
+        self.adwatch.config.write_text(self._config())
+        self.adwatch.start()
+
+    def restart_dc(self) -> None:
+        """The domain controller loses its power and gets it back."""
+        self.dc.kill()
+        self.dc.start()
+
+    def look(self) -> None:
+        """After quiet, peers, file and history must be what AD says."""
+        if self.adwatch.running is None:
+            self.adwatch.start()
+        deadline = time.monotonic() + QUIET_S
+        while fault := self._fault():
+            if time.monotonic() > deadline:
+                log = self.adwatch.log.read_text()[-3000:]
+                raise Different(f"{self.combination}: {fault}\n{log}")
+            time.sleep(0.05)  # between two looks, of which the deadline bounds the number
+        self.counts["full reads by adwatch"] = self.adwatch.log.read_text().count(
+            "event=full_read"
+        )
+        self._touched = set()
+
+    def _fault(self) -> str:
+        """The first thing that is not as AD says, empty where all is."""
+        if self.adwatch.running is not None and self.adwatch.running.poll() is not None:
+            return f"adwatch ended with {self.adwatch.running.returncode}"
+        variant = VARIANTS[self.variant]
+        wanted = expected(
+            self.dc,
+            self.combination.account,
+            self._dn(self._ous["base"]),
+            variant,
+            self._dn(self._groups["all"]),
+        )
+        if fault := self._file_fault(wanted):
+            return fault
+        with ThreadPoolExecutor() as pool:  # three processes on two cores
+            commands = ("status",), ("peers",), ("history", "--limit", "100000")
+            answers = pool.map(lambda c: self.adwatch(*c, "--json").stdout, commands)
+            status, peers, history = map(json.loads, answers)
+        if status["state"] != "online" or status["directory"]["comparison_owed"]:
+            return f"not at rest: {status}"
+        by_guid = {peer.pop("guid"): peer for peer in peers}
+        fault = self._peers_fault(wanted, status, by_guid)
+        fault = fault or self._history_fault(history, by_guid) or self._file_fault(wanted)
+        if not fault:
+            self._holders = {peer["number"].lower(): g for g, peer in by_guid.items()}
+        return fault or self._secret_fault()
+
+    def _file_fault(self, wanted: Expected) -> str:
+        sections = as_asterisk_reads(self.adwatch.text())
+        numbers = {g: peer["number"] for g, peer in wanted.claims.items()}
+        rivals = wanted.rivals()
+        if {number.lower() for number in sections} != set(rivals):
+            return f"sections {sorted(sections)}, and AD has {sorted(numbers.values())}"
+        for number, options in sections.items():
+            without = {name: value for name, value in options.items() if name != "secret"}
+            if without not in [section_of(wanted.claims[g]) for g in rivals[number.lower()]]:
+                return f"section {number}: {options}"
+        return "" if list(sections) == sorted(sections) else f"not by number: {list(sections)}"
+
+    def _peers_fault(
+        self,
+        wanted: Expected,
+        status: Mapping[str, Any],
+        peers: Mapping[str, Mapping[str, str]],
+    ) -> str:
+        for guid, peer in peers.items():
+            if peer != wanted.claims.get(guid):
+                return f"peer {peer}, and AD has {wanted.claims.get(guid)}"
+        holders = {peer["number"].lower(): guid for guid, peer in peers.items()}
+        rivals = wanted.rivals()
+        if set(holders) != set(rivals):
+            return f"peers {sorted(holders)}, and AD has {sorted(rivals)}"
+        for number, guids in rivals.items():
+            before = self._holders.get(number)
+            stays = self._touched is not None and before in guids and before not in self._touched
+            if stays and holders[number] != before:
+                return f"{number} went from {before} to {holders[number]}"
+        refused = len(wanted.faulty) + sum(len(guids) - 1 for guids in rivals.values())
+        if status["peers"] != {"served": len(peers), "rejected": refused, "held": 0}:
+            return f"{status['peers']}, and {refused} can't be served"
+        return ""
+
+    def _history_fault(
+        self, rows: Sequence[Mapping[str, Any]], peers: Mapping[str, Mapping[str, str]]
+    ) -> str:
+        told = replayed(rows)
+        return "" if told == peers else f"history leads to {told}, and the peers are {peers}"
+
+    def _secret_fault(self) -> str:
+        for number, options in as_asterisk_reads(self.adwatch.text()).items():
+            guid, secret = self._holders[number.lower()], options["secret"]
+            if self.secrets.get(guid, secret) != secret:
+                return f"another secret for {guid}"
+            if any(s == secret and g != guid for g, s in self.secrets.items()):
+                return f"the secret of somebody else for {guid}"
+            self.secrets[guid] = secret
+        return ""
+
+    def close(self) -> None:
+        """Leaves nothing behind, in AD or here."""
+        self.adwatch.kill()
+        with suppress(LDAPOperationResult):
+            tree_delete = ("1.2.840.113556.1.4.805", True, None)
+            self.dc.admin().delete(self._dn(self._ous["top"]), controls=[tree_delete])
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _spoilt(cursor: dict[str, Any], how: str, amount: int) -> dict[str, Any]:
+    changes: dict[str, Callable[[], dict[str, Any]]] = {
+        "cookie": lambda: {"cookie": "00" * amount},
+        "usn back": lambda: {"usn": max(1, cursor["usn"] - amount)},
+        "usn ahead": lambda: {"usn": cursor["usn"] + 10**6},
+        "invocation": lambda: {"invocation": str(uuid.UUID(int=amount))},
+        "question": lambda: {"question": "another"},
+    }
+    return {**cursor, **changes[how]()}
