@@ -57,7 +57,7 @@ def _fax(values: Mapping[str, list[str]]) -> str:
 
 
 def _other_or_telephone(values: Mapping[str, list[str]]) -> str:
-    return (values.get("othertelephone", []) + [_telephone(values)])[0]
+    return [*values.get("othertelephone", []), _telephone(values)][0]
 
 
 def _common_groups(values: Mapping[str, list[str]]) -> str:
@@ -84,7 +84,7 @@ VARIANTS = {
 
 @dataclass
 class Expected:
-    """Who asks for a peer now, by GUID, in the fields of `peers --json` without the GUID; and who can't get one."""
+    """Who asks for a peer now, by GUID as `peers --json` says it, and who can't get one."""
 
     claims: dict[str, dict[str, str]] = field(default_factory=dict)
     created: dict[str, tuple[str, str]] = field(default_factory=dict)

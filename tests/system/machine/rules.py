@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
-from system.machine.world import World
+
 from system.machine.oracle import VARIANTS
+from system.machine.world import World
 
 INDEX = st.integers(0, 7)
 PLACE = st.sampled_from(["base", "a", "b", "out"])
@@ -29,9 +31,9 @@ HOSTILE = st.sampled_from(
         "blank behind ",
         "\ttab",
         "a\x07b",
-        "‮rtl",
+        "\u202ertl",
         "${SHELL(id)}",
-        "a=b,c|d<e>\"f\"",
+        'a=b,c|d<e>"f"',
         "Ünï–ço\u2028dé",
         "x" * 64,
         "\x1f",
@@ -41,12 +43,21 @@ TEXTS = st.one_of(HOSTILE, st.text(max_size=20).filter(lambda s: s == s.encode()
 SINGLE = st.sampled_from(["facsimileTelephoneNumber", "mobile", "userPrincipalName"])
 
 
-def machine_of(make: Callable[[], World], steps: Callable[[], bool]) -> type[Machine]:
-    """The machine on worlds that `make` makes; nothing more is done once `steps` says no."""
+def machine_of(
+    make: Callable[[], World],
+    go_on: Callable[[], bool],
+    broken: list[tuple[list[Any], BaseException]],
+    counts: Counter[str],
+) -> type[Machine]:
+    """The machine on worlds that `make` makes; nothing more is done once `go_on` says no.
+
+    What was done before something differed is put into `broken`, what was done at all into
+    `counts`.
+    """
 
     class Bound(Machine):
         def __init__(self) -> None:
-            super().__init__(make(), steps)
+            super().__init__(make(), go_on, broken, counts)
 
     return Bound
 
@@ -54,14 +65,27 @@ def machine_of(make: Callable[[], World], steps: Callable[[], bool]) -> type[Mac
 class Machine(RuleBasedStateMachine):
     """Draws operations for one world, and looks now and then whether all is as AD says."""
 
-    def __init__(self, world: World, steps: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        world: World,
+        go_on: Callable[[], bool],
+        broken: list[tuple[list[Any], BaseException]],
+        counts: Counter[str],
+    ) -> None:
         super().__init__()
         self.world = world
-        self._go_on = steps
+        self._go_on = go_on
+        self._broken = broken
+        self._counts = counts
 
     def _do(self, name: str, *values: Any) -> None:
-        if self._go_on():
+        if not self._go_on():
+            return
+        try:
             self.world.do(name, *values)
+        except AssertionError as error:
+            self._broken.append((list(self.world.done), error))
+            raise
 
     @rule(
         place=PLACE,
@@ -125,7 +149,9 @@ class Machine(RuleBasedStateMachine):
     def member(self, group: str, index: int, what: str) -> None:
         self._do(what, group, index)
 
-    @rule(group=GROUP, inner=st.sampled_from(["one", "two"]), what=st.sampled_from(["nest", "unnest"]))
+    @rule(
+        group=GROUP, inner=st.sampled_from(["one", "two"]), what=st.sampled_from(["nest", "unnest"])
+    )
     def nested(self, group: str, inner: str, what: str) -> None:
         self._do(what, group, inner)
 
@@ -156,4 +182,8 @@ class Machine(RuleBasedStateMachine):
         self._do("look")
 
     def teardown(self) -> None:
-        self.world.do("look")
+        try:
+            self._do("look")
+        finally:
+            self._counts.update(self.world.counts)
+            self.world.close()

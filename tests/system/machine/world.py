@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,15 @@ from ldap3.core.exceptions import LDAPOperationResult
 from ldap3.utils.conv import escape_bytes
 from ldap3.utils.dn import safe_rdn
 from program import Adwatch
-from system.machine.oracle import VARIANTS, Expected, as_asterisk_reads, expected, first, replayed
-from system.machine.oracle import section_of
+
+from system.machine.oracle import (
+    VARIANTS,
+    Expected,
+    as_asterisk_reads,
+    expected,
+    replayed,
+    section_of,
+)
 from system.samba import SambaDC
 
 QUIET_S = 60.0
@@ -87,7 +94,7 @@ class _User:
     deleted: bool = False
 
 
-class Different(AssertionError):
+class DifferenceError(AssertionError):
     """After quiet, adwatch's peers are not what AD says."""
 
 
@@ -388,11 +395,9 @@ class World:
         while fault := self._fault():
             if time.monotonic() > deadline:
                 log = self.adwatch.log.read_text()[-3000:]
-                raise Different(f"{self.combination}: {fault}\n{log}")
+                raise DifferenceError(f"{self.combination}: {fault}\n{log}")
             time.sleep(0.05)  # between two looks, of which the deadline bounds the number
-        self.counts["full reads by adwatch"] = self.adwatch.log.read_text().count(
-            "event=full_read"
-        )
+        self.counts["full reads by adwatch"] = self.adwatch.log.read_text().count("event=full_read")
         self._touched = set()
 
     def _fault(self) -> str:
