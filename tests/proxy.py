@@ -231,7 +231,8 @@ class Proxy:
             asyncio.create_task(self._pump(link, away, writer, out, self._answered)),
         ]
         try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(asyncio.CancelledError):  # the proxy is closed
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             del self._links[link]
             for task in pumps:
