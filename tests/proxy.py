@@ -212,9 +212,12 @@ class Proxy:
 
     async def _end(self) -> None:
         await self._close_server()
-        for task in (taken := list(self._taken)):
-            task.cancel()
-        await asyncio.gather(*taken, return_exceptions=True)
+        self._flowing.set()
+        while self._taken:
+            for ends in self._links.values():
+                for end in ends:
+                    end.transport.abort()
+            await asyncio.wait(self._taken, timeout=0.1)
         await asyncio.sleep(0)  # transports tell their protocols in the next round
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -231,8 +234,7 @@ class Proxy:
             asyncio.create_task(self._pump(link, away, writer, out, self._answered)),
         ]
         try:
-            with suppress(asyncio.CancelledError):  # the proxy is closed
-                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             del self._links[link]
             for task in pumps:

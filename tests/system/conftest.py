@@ -45,8 +45,9 @@ def make(dc: SambaDC, tmp_path: Path) -> Iterator[Make]:
 
 
 @pytest.fixture
-def user(dc: SambaDC) -> Iterator[Callable[..., str]]:
+def user(dc: SambaDC, temporary: Callable[..., str]) -> Iterator[Callable[..., str]]:
     """Adds users (by default below Sales, with a number) and gives their DN; removes the rest."""
+    del temporary  # whose objects go after those that were put into them
     logins: list[str] = []
 
     def add(login: str = "", **attributes: Any) -> str:

@@ -150,7 +150,7 @@ def test_la_links_permutations(dc: SambaDC, watch: Follow, user: User, temporary
     assert follower.is_right()
 
 
-def test_add_all_at_once(dc: SambaDC, watch: Follow, user: User, temporary: New) -> None:
+def test_add_all_at_once(watch: Follow, user: User, temporary: New) -> None:
     """A group that is born with its members."""
     dns = [user(f"aa{i}") for i in range(3)]
     follower = watch(ORDINARY)
