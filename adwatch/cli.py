@@ -178,7 +178,7 @@ def _sync(given: Any) -> int:
 
 def _one_turn(service: Service, progress: Callable[[int], None] | None) -> Turn:
     """A turn, and the comparison that it may have found to be owed."""
-    turn = service.turn("poll", progress)
+    turn = service.turn("reconcile" if service.reconcile_due() else "poll", progress)
     if "directory" not in turn.faults and service.store.owed("compare"):
         turn = turn.then(service.turn("compare"))
     return turn

@@ -254,7 +254,7 @@ def _unified(path: str, old: str, new: str) -> str:
 def explain(service: Service, finding: Finding) -> dict[str, Any]:
     """Attributes read → mapping → peer, or the exact reason why there is none."""
     entry = finding.entry
-    candidate = service.mapper.candidate(entry)
+    candidate = service.mapper.candidate(entry, time.time())
     known = service.store.known(
         frozenset({entry.guid}), [candidate.key] if candidate.key else [], time.time()
     )

@@ -16,7 +16,8 @@ from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, Final
 
-from adwatch.core.pace import SAVED_S, SHARE, Pace, Tempo
+from adwatch.core.model import Debt
+from adwatch.core.pace import NEVER, SAVED_S, SHARE, Pace, Tempo
 from adwatch.core.words import line, span
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
@@ -60,6 +61,7 @@ class Runner:
         self._refused_password = ""
         self._listening = False
         self._remembered_at = 0.0
+        self._connected_since = 0.0
         self._pace: Pace
 
     def run(self) -> int:
@@ -139,7 +141,10 @@ class Runner:
         fault = turn.faults.get("directory")
         if fault is None:
             self._health.last_success = wall
-            self._pace = self._pace.read(now, reconciled=turn.full)
+            expiry = self._service.store.next_expiry()
+            wait = expiry - self._service.clock() if expiry is not None else NEVER
+            self._pace = self._pace.read(now, reconciled=turn.full, expiry_in=wait)
+            self._look_after_connection(turn)
             self._refused_password = ""
             if turn.full:
                 self._health.last_reconcile = wall
@@ -158,6 +163,18 @@ class Runner:
         self._pace = self._pace.owes_comparison(owed=owed)
         self._note(turn)
         return turn
+
+    def _look_after_connection(self, turn: Turn) -> None:
+        """Owes a comparison for every new connection.
+
+        Its server may have been restored from a backup meanwhile, and written to since until
+        its USN was past the cursor again; or the account has other rights now.
+        """
+        since = self._service.directory.reach().connected_since
+        if since != self._connected_since and not turn.full:
+            reason = "the connection is new"
+            self._service.store.owe(Debt("compare", "", self._service.clock(), reason))
+        self._connected_since = since
 
     def _on_push(self) -> None:
         self._woken.set()

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -159,10 +159,15 @@ class Service:
         if self.store.meta("mapping") != self.mapper.digest:
             since = None  # the store has no attributes, only what another mapping made of them
         if how == "compare" and since is not None:
-            return self.directory.compare(since, self.store.known_dns)
-        return self.directory.read(
-            None if how == "reconcile" else since, self.store.known_dns, progress
-        )
+            return self.directory.compare(since, self.store.seen)
+        wanted = None if how == "reconcile" else since
+        also = self.store.expired(self.clock())
+        return self.directory.read(wanted, self.store.seen, progress, also)
+
+    def reconcile_due(self) -> bool:
+        """Whether everything is to be read again, for commands that have no loop."""
+        last = float(self.store.meta("last_reconcile") or 0)
+        return last + self.config.directory.reconcile <= self.clock()
 
     def _take(self, batch: Batch, turn: Turn, *, compared: bool) -> None:
         """Decides what a batch means and commits it; a comparison pays its debt with its rows."""
@@ -170,7 +175,7 @@ class Service:
         idle = not batch.full and not batch.asked and batch.cursor == self.store.cursor()
         if idle and not compared:
             return
-        mapped = {entry.guid: self.mapper.candidate(entry) for entry in batch.entries}
+        mapped = {entry.guid: self.mapper.candidate(entry, batch.at) for entry in batch.entries}
         if batch.full:
             self._refuse_to_forget(mapped)
         marks = {"mapping": self.mapper.digest, "last_reconcile": str(batch.at)}
@@ -195,7 +200,8 @@ class Service:
         window = batch.at - self.config.safety.window
         claims = [candidate.key for candidate in mapped.values() if candidate.key]
         guids = None if everybody else batch.asked | self.store.approved()
-        plan = make_plan(self.store.known(guids, claims, window), batch, mapped, self._rules)
+        known = replace(self.store.known(guids, claims, window), comparable=self._comparable(batch))
+        plan = make_plan(known, batch, mapped, self._rules)
         if everybody:
             marks = {**marks, "outputs": self._digests()}
         names = [output.name for output in self.outputs]
@@ -203,6 +209,12 @@ class Service:
         for change in plan.history:
             log.info(change_line(change))
         return plan.history
+
+    def _comparable(self, batch: Batch) -> bool:
+        """Whether a batch was read from the database, and for the mapping, that is known."""
+        cursor = self.store.cursor()
+        same = cursor is not None and cursor.invocation == batch.cursor.invocation
+        return same and self.store.meta("mapping") == self.mapper.digest
 
     def _refuse_to_forget(self, mapped: Mapping[str, Candidate]) -> None:
         """Stops a lost store from dropping the peers that the outputs still have.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from uuid import UUID
 
-from adwatch.core.model import Batch, Cursor, Entry, Finding, Reach
+from adwatch.core.model import Batch, Cursor, Entry, Finding, Reach, Seen
 from adwatch.errors import DirectoryError
 
 _CREATED = "20260101000000.0Z"
@@ -53,6 +53,10 @@ class MemoryDirectory:
     def _touch(self, guid: str) -> None:
         self._usn += 1
         self._changed[guid] = self._usn
+        if guid in self._entries:
+            entry = self._entries[guid]
+            values = {**entry.attributes, "usnchanged": (str(self._usn),)}
+            self._entries[guid] = replace(entry, attributes=values)
 
     def add_user(self, login: str, parent: str | None = None, **attributes: str) -> str:
         """Adds a user; gives its DN."""
@@ -130,16 +134,17 @@ class MemoryDirectory:
     def read(
         self,
         since: Cursor | None,
-        known: Callable[[], Mapping[str, str]],
+        known: Callable[[], Mapping[str, Seen]],
         progress: Callable[[int], None] | None = None,
+        also: frozenset[str] = frozenset(),
     ) -> Batch:
         """As `ActiveDirectory.read`."""
         self.open()
         self.searches += 1
         if since is None or since.invocation != self.invocation or since.usn > self._usn:
             return self._full(known, progress)
-        named = {g for g, usn in self._changed.items() if usn > since.usn}
-        hidden = {g for g in named if g not in self._entries and not self.sees_deletions}
+        named = also | {g for g, usn in self._changed.items() if usn > since.usn}
+        hidden = {g for g in named - also if g not in self._entries and not self.sees_deletions}
         found = {g: self._entries[g] for g in named - hidden if self._in_scope(g)}
         return Batch(
             entries=tuple(found.values()),
@@ -152,7 +157,7 @@ class MemoryDirectory:
         )
 
     def _full(
-        self, known: Callable[[], Mapping[str, str]], progress: Callable[[int], None] | None
+        self, known: Callable[[], Mapping[str, Seen]], progress: Callable[[int], None] | None
     ) -> Batch:
         found = {g: e for g, e in self._entries.items() if self._in_scope(g)}
         gone = {g: self._why(g) for g in known() if g not in found}
@@ -167,12 +172,12 @@ class MemoryDirectory:
             gone,
         )
 
-    def compare(self, since: Cursor, known: Callable[[], Mapping[str, str]]) -> Batch:
+    def compare(self, since: Cursor, known: Callable[[], Mapping[str, Seen]]) -> Batch:
         """As `ActiveDirectory.compare`."""
         self.open()
         have = known()
-        listed = {g: e.dn for g, e in self._entries.items() if self._in_scope(g)}
-        odd = {g for g, dn in listed.items() if have.get(g) != dn} | (set(have) - set(listed))
+        listed = {g: Seen(e.dn, e.usn) for g, e in self._entries.items() if self._in_scope(g)}
+        odd = {g for g, seen in listed.items() if have.get(g) != seen} | (set(have) - set(listed))
         found = tuple(self._entries[g] for g in sorted(odd) if g in listed)
         gone = {g: self._why(g) for g in odd if g not in listed}
         return Batch(found, frozenset(odd), False, since, self.clock(), gone)

@@ -21,7 +21,16 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from adwatch.core.model import MAPPED, Candidate, Entry, Peer, UnsafeText
 
 # What adwatch itself needs of a user, whatever the expressions name.
-ALWAYS_ASKED: Final = ("objectGUID", "sAMAccountName", "userAccountControl", "whenCreated")
+ALWAYS_ASKED: Final = (
+    "objectGUID",
+    "sAMAccountName",
+    "userAccountControl",
+    "accountExpires",
+    "whenCreated",
+    "uSNChanged",
+)
+# Values of back-links come and go without a write to the user (MS-ADTS 3.1.1.1.6).
+_BACK_LINKS: Final = frozenset({"memberof"})
 
 _BARE = re.compile(r"\s*([A-Za-z][A-Za-z0-9]*)\s*\Z", re.ASCII)
 
@@ -172,6 +181,7 @@ class Mapper:
             asked[self._secret] = expressions.secret_attribute
         self.attributes: tuple[str, ...] = tuple(asked.values())
         """The attributes that the expressions name, each once, in their own spelling."""
+        self._shows = frozenset(asked) - _BACK_LINKS
         self.number_attributes: frozenset[str] = frozenset(
             name.lower() for name in expression_names(dict(expressions.fields)["number"])
         )
@@ -210,17 +220,34 @@ class Mapper:
                 raise MappingError(f"{field}: {expression}: {error}") from error
         return names
 
-    def candidate(self, entry: Entry) -> Candidate:
-        """The peer that an entry asks for, or the exact reason why it gets none."""
+    def candidate(self, entry: Entry, at: float) -> Candidate:
+        """The peer that an entry asks for at a time, or the exact reason why it gets none.
+
+        An account that has expired is as good as disabled: nobody can log on with it.
+        """
         peer, reason, fault = None, "", False
+        expires = entry.expires if self._drop_disabled else 0.0
         if self._drop_disabled and entry.disabled:
             reason = "the account is disabled in AD"
+        elif expires and expires <= at:
+            reason = "the account has expired in AD"
         else:
             try:
                 peer, reason = self._peer(entry)
             except (MappingError, UnsafeText) as error:
                 reason, fault = str(error), True
-        return Candidate(entry.guid, entry.dn, entry.login, entry.created, peer, reason, fault)
+        return Candidate(
+            entry.guid,
+            entry.dn,
+            entry.login,
+            entry.created,
+            peer,
+            reason,
+            fault,
+            usn=entry.usn,
+            expires=expires if peer else 0.0,
+            shown=tuple(sorted(self._shows.intersection(entry.attributes))),
+        )
 
     def _peer(self, entry: Entry) -> tuple[Peer | None, str]:
         mapped = self.fields(entry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 NUMBER = re.compile(r"[A-Za-z0-9*#+.-][A-Za-z0-9*#+_.-]{0,31}\Z", re.ASCII)
 
@@ -68,6 +69,31 @@ class Entry:
             return bool(int(control) & 2)
         except ValueError:
             return False
+
+    @property
+    def usn(self) -> int:
+        """uSNChanged: the last write to the object, counted by the server that was asked."""
+        text = self.first("usnchanged")
+        return int(text) if text.isdecimal() else 0
+
+    @property
+    def expires(self) -> float:
+        """When the account expires, in seconds since the epoch; 0 for never (MS-ADA1 2.1)."""
+        text = self.first("accountexpires")
+        ticks = int(text) if text.isdecimal() else 0
+        return 0.0 if ticks in _NEVER_EXPIRES else ticks / 10**7 - _FILETIME_EPOCH_S
+
+
+# accountExpires counts 100 ns since 1601 (MS-ADA1 2.1, MS-DTYP 2.3.3).
+_NEVER_EXPIRES = (0, 2**63 - 1)
+_FILETIME_EPOCH_S = 11_644_473_600
+
+
+class Seen(NamedTuple):
+    """A user as it was last read: where it was, and its uSNChanged then."""
+
+    dn: str
+    usn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +268,8 @@ class Known:
     their peer, or would have, within the window (those that a person approved left out);
     `total` counts the peers served now, `base` those at the window's begin; `outputs` are those
     that the served peers were judged for (None: all), and only from those can a peer be lost.
+    `comparable` says that the batch was read from the same database as what is known, for the
+    same mapping.
     """
 
     candidates: Mapping[str, Candidate]
@@ -252,13 +280,17 @@ class Known:
     total: int
     base: int
     outputs: frozenset[str] | None = None
+    comparable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A user that the filter matched: its mapped peer, or why it has none.
 
-    `fault` tells a value that somebody should mend from a user that just has no telephone.
+    `fault` tells a value that somebody should mend from a user that just has no telephone;
+    `usn` is its uSNChanged, `expires` when it loses its peer with no write to it (seconds since
+    the epoch, 0: never), `shown` the mapping's attributes that had a value, `hidden` those of
+    them that vanished without a write.
     """
 
     guid: str
@@ -268,6 +300,10 @@ class Candidate:
     peer: Peer | None
     reason: str = ""
     fault: bool = False
+    usn: int = 0
+    expires: float = 0.0
+    shown: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

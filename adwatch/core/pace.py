@@ -99,9 +99,10 @@ class Pace:
         """After a person asked, or a password changed: try now, whatever failed before."""
         return replace(self, poll_at=now)
 
-    def read(self, now: float, *, reconciled: bool = False) -> Pace:
-        """After a reading that worked."""
-        pace = replace(self, failures=0, poll_at=now + self.tempo.poll)
+    def read(self, now: float, *, reconciled: bool = False, expiry_in: float = NEVER) -> Pace:
+        """After a reading that worked; the next account expires in `expiry_in` seconds."""
+        rest = max(0.0, min(self.tempo.poll, expiry_in))
+        pace = replace(self, failures=0, poll_at=now + rest)
         return replace(pace, reconcile_at=now + self.tempo.reconcile) if reconciled else pace
 
     def failed(self, now: float, jitter: float, *, refused: bool) -> Pace:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adwatch.core.model import (
     Batch,
@@ -67,6 +67,7 @@ def make_plan(known: Known, batch: Batch, mapped: Mapping[str, Candidate], rules
     `mapped` are the candidates of the batch's entries by GUID. `known` holds at least every
     user that the batch names, and whoever has or wants one of their numbers, old or new.
     """
+    mapped = {guid: replace(c, hidden=_hidden(c, known)) for guid, c in mapped.items()}
     gone = _gone(known, batch)
     candidates = {g: c for g, c in known.candidates.items() if g not in gone} | dict(mapped)
     serving = _Serving(known, candidates, gone, rules)
@@ -92,6 +93,22 @@ def _gone(known: Known, batch: Batch) -> dict[str, str]:
     here = {entry.guid for entry in batch.entries}
     there = (frozenset(known.candidates) | frozenset(known.served)) if batch.full else batch.asked
     return {guid: batch.gone.get(guid, UNSEEN) for guid in there - here}
+
+
+def _hidden(new: Candidate, known: Known) -> tuple[str, ...]:
+    """The attributes that a user had, and has no more although nobody wrote to it.
+
+    Then it is a right to read that was lost, and not the value. Once noticed this stays so
+    while a person is waited for.
+    """
+    old = known.candidates.get(new.guid)
+    if old is None:
+        return ()
+    silent = known.comparable and old.usn == new.usn
+    hold = known.holds.get(new.guid)
+    waits = hold is not None and hold.verdict != "approved"
+    before = {*(old.shown if silent else ()), *(old.hidden if waits else ())}
+    return tuple(sorted(before - set(new.shown)))
 
 
 class _Serving:
@@ -164,19 +181,27 @@ class _Serving:
         return self._refusals[peer.guid]
 
     def _find_losses(self) -> Iterator[Loss]:
-        """Every user, but those kept already, that some output would serve no longer."""
+        """Every user, but those kept already, that some output would serve no longer.
+
+        One whose values are only hidden from adwatch is lost as well.
+        """
         for guid, old in self._known.served.items():
             if guid in self.kept:
                 continue
             new = self.result.get(guid)
             before = self._judged - frozenset(old.refused)
             after = self._judged - frozenset(new.refused) if new else frozenset()
-            if new is None or before - after:
+            if new is None or before - after or (self._hides(guid) and new.peer != old.peer):
                 yield Loss(guid, self._reason(guid, new), self._print(guid))
+
+    def _hides(self, guid: str) -> tuple[str, ...]:
+        return self._candidates[guid].hidden if guid in self._candidates else ()
 
     def _reason(self, guid: str, new: Served | None) -> str:
         if guid in self._gone:
             return self._gone[guid]
+        if self._hides(guid):
+            return f"AD no longer shows its {', '.join(self._hides(guid))} to adwatch"
         if new is not None:
             return "; ".join(sorted(set(new.refused.values())))
         candidate = self._candidates.get(guid)

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from adwatch.core.mapping import Expressions, Mapper, MappingError, expression_fault
 from adwatch.core.model import Candidate, Entry
 
+AT = 1_800_000_000.0  # when the mapping is asked: 2027-01-15
+
 DEFAULTS = {
     "number": "telephoneNumber",
     "name": "sAMAccountName[:1] | upper ~ sAMAccountName[1:]",
@@ -32,7 +34,7 @@ def entry(**attributes: str | tuple[str, ...]) -> Entry:
 
 
 def fields(made: Mapper, given_entry: Entry) -> dict[str, str]:
-    candidate = made.candidate(given_entry)
+    candidate = made.candidate(given_entry, AT)
     assert candidate.peer is not None, candidate.reason
     return dict(candidate.peer.values())
 
@@ -88,21 +90,21 @@ def test_only_the_attributes_that_expressions_name_are_asked_for_and_each_once()
 
 def test_a_secret_kept_in_ad_is_the_peers_and_an_empty_one_is_a_fault() -> None:
     made = mapper(secret="sipSecret")
-    candidate = made.candidate(entry(SIPsecret="pa;ss"))
+    candidate = made.candidate(entry(SIPsecret="pa;ss"), AT)
     assert candidate.peer is not None
     assert candidate.peer.secret == "pa;ss"
     assert "pa;ss" not in repr(candidate)
-    without = made.candidate(entry())
+    without = made.candidate(entry(), AT)
     assert (without.peer, without.fault) == (None, True)
     assert "sipsecret" in without.reason
-    unwritable = made.candidate(entry(sipSecret="hush\nhush"))
+    unwritable = made.candidate(entry(sipSecret="hush\nhush"), AT)
     assert unwritable.fault
     assert "hush" not in unwritable.reason
 
 
 def test_what_history_and_templates_need_comes_along() -> None:
     candidate = mapper(room="roomNumber").candidate(
-        entry(roomNumber="7", whenCreated="20200102030405.0Z")
+        entry(roomNumber="7", whenCreated="20200102030405.0Z"), AT
     )
     assert (candidate.login, candidate.created) == ("ryabov", "20200102030405.0Z")
     assert candidate.peer is not None
@@ -164,32 +166,65 @@ def test_filters(expression: str, value: str, result: str) -> None:
 def test_a_field_that_fails_rejects_the_user_and_is_named(
     field: str, expression: str, said: str
 ) -> None:
-    candidate = mapper(**{field: expression}).candidate(entry(telephoneNumber="x", mail="m"))
+    candidate = mapper(**{field: expression}).candidate(entry(telephoneNumber="x", mail="m"), AT)
     assert candidate.peer is None
     assert candidate.fault
     assert said in candidate.reason
 
 
 def test_no_number_is_no_fault_and_no_peer() -> None:
-    candidate = mapper().candidate(entry(telephoneNumber=""))
+    candidate = mapper().candidate(entry(telephoneNumber=""), AT)
     assert (candidate.peer, candidate.fault) == (None, False)
     assert candidate.reason == "its number is empty"
 
 
 def test_a_disabled_account_is_dropped_or_kept_as_configured() -> None:
     disabled = entry(userAccountControl="514")
-    candidate = mapper().candidate(disabled)
+    candidate = mapper().candidate(disabled, AT)
     assert (candidate.peer, candidate.fault) == (None, False)
     assert candidate.reason == "the account is disabled in AD"
-    assert mapper(drop_disabled=False).candidate(disabled).peer is not None
-    assert mapper().candidate(entry(userAccountControl="512")).peer is not None
+    assert mapper(drop_disabled=False).candidate(disabled, AT).peer is not None
+    assert mapper().candidate(entry(userAccountControl="512"), AT).peer is not None
     # A signed 32-bit number in AD: bit 31 makes it negative.
-    assert mapper().candidate(entry(userAccountControl="-2147483134")).peer is None
+    assert mapper().candidate(entry(userAccountControl="-2147483134"), AT).peer is None
+
+
+def filetime(seconds: float) -> str:
+    return str(int((seconds + 11_644_473_600) * 10**7))
+
+
+def test_an_account_that_has_expired_is_dropped_like_a_disabled_one() -> None:
+    past, future = filetime(AT - 1), filetime(AT + 60)
+    candidate = mapper().candidate(entry(accountExpires=past), AT)
+    assert (candidate.peer, candidate.reason) == (None, "the account has expired in AD")
+    assert (candidate.fault, candidate.expires) == (False, 0)
+    assert mapper().candidate(entry(accountExpires=filetime(AT)), AT).peer is None
+    soon = mapper().candidate(entry(accountExpires=future), AT)
+    assert soon.peer is not None
+    assert soon.expires == AT + 60
+    kept = mapper(drop_disabled=False).candidate(entry(accountExpires=past), AT)
+    assert kept.peer is not None
+    assert kept.expires == 0
+
+
+@pytest.mark.parametrize("never", ["0", "9223372036854775807", "", "soon", "-1"])
+def test_an_account_that_never_expires_has_no_date(never: str) -> None:
+    candidate = mapper().candidate(entry(accountExpires=never), AT)
+    assert candidate.peer is not None
+    assert candidate.expires == 0
+
+
+def test_a_candidate_remembers_which_of_the_mappings_attributes_had_a_value() -> None:
+    shown = mapper(mobile='entry["memberOf"] | first or mobile').candidate(
+        entry(mobile="1", memberOf="CN=g", department="x", uSNChanged="77"), AT
+    )
+    assert shown.shown == ("mobile", "samaccountname", "telephonenumber")
+    assert shown.usn == 77
 
 
 @pytest.mark.parametrize("control", ["", "-", "--2", "x", "\u00b2", "2" * 5000])
 def test_an_account_state_that_is_no_number_is_no_crash(control: str) -> None:
-    assert isinstance(mapper().candidate(entry(userAccountControl=control)), Candidate)
+    assert isinstance(mapper().candidate(entry(userAccountControl=control), AT), Candidate)
 
 
 @pytest.mark.parametrize(
@@ -221,17 +256,17 @@ def test_what_is_no_expression_is_a_fault(expression: str) -> None:
 )
 def test_expressions_reach_nothing_of_python(expression: str) -> None:
     made = mapper(mobile=expression)
-    candidate = made.candidate(entry())
+    candidate = made.candidate(entry(), AT)
     assert candidate.peer is None or candidate.peer.mobile == ""
 
 
 def test_a_number_that_asterisk_could_not_hold_suggests_a_filter() -> None:
     for number in ("+49 30", "_X.", "a" * 33, "5]0", "५०२"):
-        candidate = mapper().candidate(entry(telephoneNumber=number))
+        candidate = mapper().candidate(entry(telephoneNumber=number), AT)
         assert candidate.fault, number
-    assert "33 characters" in mapper().candidate(entry(telephoneNumber="a" * 33)).reason
-    assert mapper().candidate(entry(telephoneNumber="a" * 32)).peer is not None
-    assert "telephoneNumber | digits" in mapper().candidate(entry(telephoneNumber="5 0")).reason
+    assert "33 characters" in mapper().candidate(entry(telephoneNumber="a" * 33), AT).reason
+    assert mapper().candidate(entry(telephoneNumber="a" * 32), AT).peer is not None
+    assert "telephoneNumber | digits" in mapper().candidate(entry(telephoneNumber="5 0"), AT).reason
 
 
 def test_an_expression_fault_names_what_jinja_says() -> None:
@@ -262,7 +297,7 @@ texts = st.text(st.characters(exclude_categories=()), max_size=40)
 def test_whatever_the_values_a_user_is_a_candidate_with_a_peer_or_a_reason(
     attributes: dict[str, tuple[str, ...]],
 ) -> None:
-    candidate = MAPPER.candidate(Entry("6f9619ff-8b86-d011-b42d-00c04fc964ff", "x", attributes))
+    candidate = MAPPER.candidate(Entry("6f9619ff-8b86-d011-b42d-00c04fc964ff", "x", attributes), AT)
     assert isinstance(candidate, Candidate)
     assert (candidate.peer is None) == bool(candidate.reason)
 
@@ -292,7 +327,7 @@ def test_expressions_that_stumble_over_values_give_a_reason_too(
     attributes: dict[str, tuple[str, ...]],
 ) -> None:
     number = {"telephonenumber": ("502",)}
-    candidate = BUSY.candidate(Entry("6f9619ff-8b86-d011-b42d-00c04fc964ff", "x", attributes))
+    candidate = BUSY.candidate(Entry("6f9619ff-8b86-d011-b42d-00c04fc964ff", "x", attributes), AT)
     assert (candidate.peer is None) == bool(candidate.reason)
-    served = BUSY.candidate(Entry("", "x", attributes | number))
+    served = BUSY.candidate(Entry("", "x", attributes | number), AT)
     assert served.fault == (served.peer is None)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from program import wait_for
 
-from adwatch.core.model import Batch, Cursor, Entry
+from adwatch.core.model import Batch, Cursor, Entry, Seen
 from adwatch.edges.directory.active import ActiveDirectory, Settings
 from adwatch.edges.directory.session import LdapError, Row, Security, Session
 from adwatch.errors import CredentialsError, DirectoryError
@@ -53,7 +53,7 @@ class Site:
     def start(self) -> Batch:
         return self.directory.read(None, dict)
 
-    def next(self, since: Cursor, known: dict[str, str] | None = None) -> Batch:
+    def next(self, since: Cursor, known: dict[str, Seen] | None = None) -> Batch:
         return self.directory.read(since, lambda: known or {})
 
 
@@ -93,6 +93,10 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 def by_login(batch: Batch, login: str) -> Entry | None:
     return next((entry for entry in batch.entries if entry.login == login), None)
+
+
+def seen(batch: Batch) -> dict[str, Seen]:
+    return {e.guid: Seen(e.dn, e.usn) for e in batch.entries}
 
 
 def test_a_full_read_gives_everybody_in_scope_with_what_the_mapping_needs(site: Site) -> None:
@@ -195,7 +199,7 @@ def test_a_deletion_is_named_or_a_comparison_is_called_for_that_finds_it(site: S
     start = site.start()
     entry = by_login(start, login)
     assert entry is not None
-    known = {e.guid: e.dn for e in start.entries}
+    known = seen(start)
     site.delete(dn)
     batch = site.next(start.cursor, known)
     if site.directory.reach().sees_deletions:
@@ -221,7 +225,7 @@ def test_changes_that_can_be_seen_call_for_no_comparison(site: Site) -> None:
 def test_a_comparison_of_equals_asks_for_nobody(site: Site) -> None:
     site.user()
     start = site.start()
-    batch = site.directory.compare(start.cursor, lambda: {e.guid: e.dn for e in start.entries})
+    batch = site.directory.compare(start.cursor, lambda: seen(start))
     assert (batch.entries, batch.asked, batch.full) == ((), frozenset(), False)
 
 
@@ -230,11 +234,34 @@ def test_a_comparison_finds_what_is_new_and_what_is_elsewhere(site: Site) -> Non
     start = site.start()
     entry = by_login(start, login)
     assert entry is not None
-    known = {e.guid: e.dn for e in start.entries} | {entry.guid: f"CN=elsewhere,{STAFF}"}
+    known = seen(start) | {entry.guid: Seen(f"CN=elsewhere,{STAFF}", 0)}
     _, other = site.user()
     batch = site.directory.compare(start.cursor, lambda: known)
     assert {e.login for e in batch.entries} == {login, other}
     assert by_login(batch, login) == replace(entry, dn=dn)
+
+
+def test_a_comparison_finds_what_was_written_behind_the_cursor(site: Site) -> None:
+    dn, login = site.user()
+    start = site.start()
+    entry = by_login(start, login)
+    assert entry is not None
+    site.domain.modify(dn, mobile="after a restored backup, say")
+    batch = site.directory.compare(start.cursor, lambda: seen(start))
+    assert batch.asked == {entry.guid}
+    changed = by_login(batch, login)
+    assert changed is not None
+    assert changed.usn > entry.usn > 0
+
+
+def test_users_asked_for_are_read_though_nothing_names_them(site: Site) -> None:
+    _, login = site.user()
+    start = site.start()
+    entry = by_login(start, login)
+    assert entry is not None
+    batch = site.directory.read(start.cursor, dict, also=frozenset({entry.guid}))
+    assert (batch.asked, batch.full, batch.cursor) == ({entry.guid}, False, start.cursor)
+    assert by_login(batch, login) == entry
 
 
 @pytest.mark.parametrize(
@@ -254,7 +281,7 @@ def test_a_full_read_says_why_somebody_known_is_gone(site: Site) -> None:
     entry = by_login(site.start(), login)
     assert entry is not None
     site.domain.modify(dn, telephoneNumber=None)
-    batch = site.directory.read(None, lambda: {entry.guid: dn})
+    batch = site.directory.read(None, lambda: {entry.guid: Seen(dn, 0)})
     assert "no longer matches the filter" in batch.gone[entry.guid]
 
 
@@ -326,7 +353,7 @@ def test_another_filter_means_a_full_read(dc: Any) -> None:
 def test_a_renamed_ou_calls_for_a_comparison_that_finds_the_new_dns(dc: Any) -> None:
     directory = real(dc, "svc-adwatch-sync", "dirsync")
     start = directory.read(None, dict)
-    known = {e.guid: e.dn for e in start.entries}
+    known = seen(start)
     field_ou = f"OU=Field,OU=Engineering,{STAFF}"
     renamed = dc.rename(field_ou, "OU=Outdoor")
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from adwatch.core.model import Batch, Cursor, Finding, Reach
+from adwatch.core.model import Batch, Cursor, Finding, Reach, Seen
 
 
 class Directory(Protocol):
@@ -29,12 +29,13 @@ class Directory(Protocol):
     def read(
         self,
         since: Cursor | None,
-        known: Callable[[], Mapping[str, str]],
+        known: Callable[[], Mapping[str, Seen]],
         progress: Callable[[int], None] | None = None,
+        also: frozenset[str] = frozenset(),
     ) -> Batch:
-        """What changed since `since`, or everything."""
+        """What changed since `since`, and the users `also`; or everything."""
 
-    def compare(self, since: Cursor, known: Callable[[], Mapping[str, str]]) -> Batch:
+    def compare(self, since: Cursor, known: Callable[[], Mapping[str, Seen]]) -> Batch:
         """What differs from `known`."""
 
     def find(self, who: str, number_attributes: frozenset[str]) -> list[Finding]:

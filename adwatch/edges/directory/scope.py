@@ -6,15 +6,16 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from adwatch.core.ldapfilter import any_of, filter_attributes, guid_clause
-from adwatch.core.model import Entry
+from adwatch.core.model import Entry, Seen
 from adwatch.edges.directory.feeds import guid_text
 from adwatch.edges.directory.session import SHOW_DELETED, SUBTREE, LdapError, Row, Session
 from adwatch.errors import DirectoryError
 
-_BY_GUID: Final = 100
+BY_GUID: Final = 100
 _NO_OBJECT: Final = 32
-# Renaming or moving one of these changes the DN of all below it, and no feed says so.
-_CONTAINERS: Final = frozenset({b"organizationalUnit", b"container"})
+# Nothing that adwatch looks at lies below one of these. Renaming or moving any other object
+# changes the DN of all below it, its ACL what may be seen there, and no feed names them.
+_LEAVES: Final = frozenset({b"user", b"contact", b"group"})
 
 
 class Scope:
@@ -45,9 +46,10 @@ class Scope:
         """Every user in scope; one may come twice."""
         return map(to_entry, self.rows(self._filter, self._attributes))
 
-    def listed(self) -> dict[str, str]:
-        """The DN of every user in scope, by GUID."""
-        return {guid_of(row): row.dn for row in self.rows(self._filter, ["objectGUID"])}
+    def listed(self) -> dict[str, Seen]:
+        """Where every user in scope is, and when it was written, by GUID."""
+        rows = self.rows(self._filter, ["objectGUID", "uSNChanged"])
+        return {guid_of(row): Seen(row.dn, int(row.text("usnchanged") or 0)) for row in rows}
 
     def rows(self, text: str, attributes: Iterable[str]) -> Iterator[Row]:
         """The rows below every base; a base that is not there is a fault, never an empty one."""
@@ -68,8 +70,8 @@ class Scope:
         gone: dict[str, str] = {}
         container = ""
         ordered = sorted(guids)
-        for at in range(0, len(ordered), _BY_GUID):
-            part = ordered[at : at + _BY_GUID]
+        for at in range(0, len(ordered), BY_GUID):
+            part = ordered[at : at + BY_GUID]
             these = any_of(guid_clause(guid) for guid in part)
             rows = self.rows(f"(&{these}{self._filter})", self._attributes)
             found |= {entry.guid: entry for entry in map(to_entry, rows)}
@@ -105,8 +107,8 @@ class Scope:
         """Why objects that are no users make a comparison necessary, empty where they don't."""
         for row in rows:
             classes = set(row.values.get("objectclass", ()))
-            if classes & _CONTAINERS and row.text("isdeleted") != "TRUE":
-                return f"{row.dn} changed, and with it perhaps the DN of all below it"
+            if not classes & _LEAVES and row.text("isdeleted") != "TRUE":
+                return f"{row.dn} changed, and with it perhaps all below it"
             if self._groups and b"group" in classes:
                 return f"the group {row.dn} changed"
         return ""

@@ -26,6 +26,7 @@ from adwatch.core.model import (
     Known,
     Plan,
     Rejection,
+    Seen,
     Served,
 )
 from adwatch.edges.store import rows
@@ -165,9 +166,20 @@ class Store:
         said = json.loads(text)
         return Cursor(**{**said, "cookie": bytes.fromhex(said["cookie"])})
 
-    def known_dns(self) -> dict[str, str]:
-        """The DN of every user in scope, by GUID."""
-        return dict(self._rows("SELECT guid, dn FROM candidates"))
+    def seen(self) -> dict[str, Seen]:
+        """Every user in scope as it was last read, by GUID."""
+        found = self._rows("SELECT guid, dn, usn FROM candidates")
+        return {guid: Seen(dn, usn) for guid, dn, usn in found}
+
+    def expired(self, at: float) -> frozenset[str]:
+        """The users whose account has expired by then, which nobody has looked at since."""
+        found = self._rows("SELECT guid FROM candidates WHERE expires > 0 AND expires <= ?", (at,))
+        return frozenset(row[0] for row in found)
+
+    def next_expiry(self) -> float | None:
+        """When the next account expires, in seconds since the epoch."""
+        found = self._rows("SELECT MIN(expires) FROM candidates WHERE expires > 0")
+        return float(found[0][0]) if found[0][0] is not None else None
 
     def known(self, guids: frozenset[str] | None, claims: Iterable[str], since: float) -> Known:
         """Everything about the users named, and whoever has or wants one of their numbers.
@@ -264,25 +276,14 @@ class Store:
         self._many(f"DELETE FROM {table} WHERE guid = ?", ((guid,) for guid in guids))  # noqa: S608
 
     def _put_candidates(self, candidates: Iterable[Candidate]) -> None:
-        values = (
-            (
-                c.guid,
-                c.dn,
-                c.login,
-                c.created,
-                c.key,
-                rows.peer_text(c.peer),
-                c.reason,
-                int(c.fault),
-            )
-            for c in candidates
-        )
         self._many(
-            "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guid) DO UPDATE"
+            "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (guid) DO UPDATE"
             " SET dn = excluded.dn, login = excluded.login, created = excluded.created,"
             " claim = excluded.claim, peer = excluded.peer, reason = excluded.reason,"
-            " fault = excluded.fault",
-            values,
+            " fault = excluded.fault, usn = excluded.usn, expires = excluded.expires,"
+            " shown = excluded.shown, hidden = excluded.hidden",
+            map(rows.candidate_row, candidates),
         )
 
     def _record(self, changes: Iterable[Change]) -> None:

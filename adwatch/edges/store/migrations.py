@@ -26,4 +26,11 @@ MIGRATIONS: Final = (
     CREATE TABLE debts (kind TEXT NOT NULL, subject TEXT NOT NULL, since REAL NOT NULL,
         reason TEXT NOT NULL, PRIMARY KEY (kind, subject));
     """,
+    """
+    ALTER TABLE candidates ADD COLUMN usn INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE candidates ADD COLUMN expires REAL NOT NULL DEFAULT 0;
+    ALTER TABLE candidates ADD COLUMN shown TEXT NOT NULL DEFAULT '';
+    ALTER TABLE candidates ADD COLUMN hidden TEXT NOT NULL DEFAULT '';
+    CREATE INDEX candidates_expires ON candidates (expires);
+    """,
 )

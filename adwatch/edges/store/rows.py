@@ -22,8 +22,16 @@ def peer(text: str) -> Peer:
 
 def candidate(row: Any) -> Candidate:
     """A candidate from its row."""
-    guid, dn, login, created, _, text, reason, fault = row
-    return Candidate(guid, dn, login, created, peer(text) if text else None, reason, bool(fault))
+    guid, dn, login, created, _, text, reason, fault, usn, expires, shown, hidden = row
+    wanted = peer(text) if text else None
+    names = tuple(shown.split()), tuple(hidden.split())
+    return Candidate(guid, dn, login, created, wanted, reason, bool(fault), usn, expires, *names)
+
+
+def candidate_row(c: Candidate) -> tuple[Any, ...]:
+    """The row of a candidate; no attribute's name has a blank in it."""
+    known = (c.usn, c.expires, " ".join(c.shown), " ".join(c.hidden))
+    return (c.guid, c.dn, c.login, c.created, c.key, peer_text(c.peer), c.reason, c.fault, *known)
 
 
 def served(row: Any) -> Served:
