@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from adwatch.core.model import Batch, Cursor, Entry
+from adwatch.core.model import Batch, Cursor, Entry, Seen
 from adwatch.edges.directory.active import ActiveDirectory, Settings
 from adwatch.edges.directory.session import Security, Session
 from system.samba import SambaDC
@@ -55,8 +55,8 @@ class Follower:
         self.people: dict[str, Entry] = {}
         self.cursor: Cursor | None = None
 
-    def known(self) -> dict[str, str]:
-        return {guid: entry.dn for guid, entry in self.people.items()}
+    def known(self) -> dict[str, Seen]:
+        return {guid: Seen(entry.dn, entry.usn) for guid, entry in self.people.items()}
 
     def begin(self, progress: Callable[[int], None] | None = None) -> Batch:
         """A full read."""
@@ -87,10 +87,23 @@ class Follower:
         return found.guid
 
     def is_right(self) -> bool:
-        """Whether it holds what a fresh full read by a new connection gives."""
+        """Whether it holds what a fresh full read by a new connection gives.
+
+        uSNChanged moves with attributes, too, that nobody asked for.
+        """
         other = self._make()
         try:
             fresh = other.read(None, dict)
         finally:
             other.close()
-        return self.people == {entry.guid: entry for entry in fresh.entries}
+        return _told(self.people.values()) == _told(fresh.entries)
+
+
+def _told(entries: Iterable[Entry]) -> dict[str, tuple[str, dict[str, tuple[str, ...]]]]:
+    return {
+        entry.guid: (
+            entry.dn,
+            {name: v for name, v in entry.attributes.items() if name != "usnchanged"},
+        )
+        for entry in entries
+    }
