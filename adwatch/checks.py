@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from adwatch.config.schema import Config
+from adwatch.core.ldapfilter import filter_attributes
+from adwatch.core.mapping import ALWAYS_ASKED
 from adwatch.core.model import Entry, Reach
 from adwatch.edges import asterisk
 from adwatch.edges.directory.session import host_and_port
@@ -158,6 +160,7 @@ def _directory(service: Service) -> Iterator[Result]:
         yield Result(True, "bind", f"{service.config.directory.user} at {reach.server}")
         yield Result(True, "feed", f"{reach.feed}: {reach.why}")
         yield _deletions(reach)
+        yield from _unseen(service)
         if service.config.directory.tls.start == "starttls" and reach.certificate_ends:
             yield _days("TLS after StartTLS", reach.certificate_ends)
         batch = directory.read(None, dict)
@@ -173,12 +176,28 @@ def _deletions(reach: Reach) -> Result:
     return Result(True, "deletions", said)
 
 
+def _unseen(service: Service) -> Iterator[Result]:
+    """What changes with no write to the user, and how it is noticed all the same."""
+    wanted = service.config.directory
+    named = "the feed names it, and everybody is read again, within seconds"
+    yield Result(True, "an OU moved, renamed or with another ACL", named)
+    tested = {*map(str.lower, (*filter_attributes(wanted.filter), *service.mapper.attributes))}
+    if "memberof" in tested:
+        yield Result(True, "a group's members changed", named)
+    if wanted.disabled == "drop":
+        said = "adwatch looks again when accountExpires says so"
+        yield Result(True, "an account expires", said)
+    said = f"noticed when everything is read again, every {wanted.reconcile}"
+    yield Result(True, "the account itself loses a right", said)
+
+
 def _rights(service: Service, entries: tuple[Entry, ...]) -> Iterator[Result]:
     """How many users match, and which attributes nobody returned: rights, or a misspelt name."""
     hint = "look at directory.base and directory.filter, and at what the account may read"
     yield Result(bool(entries), "users", f"{len(entries)} match the filter", hint)
     returned = {name for entry in entries for name in entry.attributes}
-    missing = [a for a in service.mapper.attributes if a.lower() not in returned]
+    needed = dict.fromkeys((*service.mapper.attributes, *ALWAYS_ASKED))
+    missing = [a for a in needed if a.lower() not in {*returned, "objectguid"}]
     if entries and missing:
         yield Result(
             False,
@@ -187,4 +206,4 @@ def _rights(service: Service, entries: tuple[Entry, ...]) -> Iterator[Result]:
             "misspelt, empty everywhere, or not readable by the account",
         )
     elif entries:
-        yield Result(True, "attributes", "all that the mapping names came back")
+        yield Result(True, "attributes", "all that is asked for came back")

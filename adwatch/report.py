@@ -58,7 +58,7 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
     ]
     return {
         "state": _state(health, bool(held)),
-        "directory": _directory(health, now),
+        "directory": _directory(service, health, now),
         "peers": {
             "served": service.store.count(),
             "rejected": service.store.count_rejected(),
@@ -91,8 +91,9 @@ def _state(health: Health, held: bool) -> str:  # noqa: FBT001
     return "online" if health.turned else "starting"
 
 
-def _directory(health: Health, now: float) -> dict[str, Any]:
+def _directory(service: Service, health: Health, now: float) -> dict[str, Any]:
     reach = health.reach
+    owed = [debt.reason for debt in service.store.owed("compare").values()]
     lag = max(0.0, now - health.last_success) if health.last_success else None
     return {
         "server": reach.server or None,
@@ -104,6 +105,7 @@ def _directory(health: Health, now: float) -> dict[str, Any]:
         "lag_seconds": round(lag, 3) if lag is not None else None,
         "last_reconcile": moment(health.last_reconcile),
         "sees_deletions": reach.sees_deletions,
+        "comparison_owed": "; ".join(owed) or None,
         "fault": health.faults.get("directory"),
     }
 

@@ -173,7 +173,7 @@ class Runner:
         since = self._service.directory.reach().connected_since
         if since != self._connected_since and not turn.full:
             reason = "the connection is new"
-            self._service.store.owe(Debt("compare", "", self._service.clock(), reason))
+            self._service.store.owe(Debt("compare", "users", self._service.clock(), reason))
         self._connected_since = since
 
     def _on_push(self) -> None:

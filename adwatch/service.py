@@ -128,7 +128,10 @@ class Service:
         self.store.close()
 
     def turn(self, how: str = "poll", progress: Callable[[int], None] | None = None) -> Turn:
-        """Reads (`how` is poll, compare or reconcile), decides, commits, publishes."""
+        """Reads, decides, commits, publishes.
+
+        `how` is poll, for what changed; compare, for what is owed; or reconcile, for everything.
+        """
         turn = Turn()
         with turn.part("directory"):
             self._take(self._read(how, progress), turn, compared=how == "compare")
@@ -158,9 +161,10 @@ class Service:
         since = self.store.cursor()
         if self.store.meta("mapping") != self.mapper.digest:
             since = None  # the store has no attributes, only what another mapping made of them
-        if how == "compare" and since is not None:
+        by_value = "values" in self.store.owed("compare")
+        if how == "compare" and since is not None and not by_value:
             return self.directory.compare(since, self.store.seen)
-        wanted = None if how == "reconcile" else since
+        wanted = since if how == "poll" else None
         also = self.store.expired(self.clock())
         return self.directory.read(wanted, self.store.seen, progress, also)
 

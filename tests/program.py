@@ -103,7 +103,7 @@ directory:
   user: {user}@example.test
   password_file: bind-password
   tls: {{ca_file: {ca}}}
-  base: ["OU=Staff,DC=example,DC=test"]
+  base: [{base}]
   timeout: 4s
 {directory}
 outputs:
@@ -119,12 +119,16 @@ state: state
 
 
 def configured(server: str, ca: Path, user: str = "svc-adwatch", **parts: str) -> str:
-    """A configuration for the test domain; `directory` and `more` are further lines."""
+    """A configuration for the test domain; `directory` and `more` are further lines.
+
+    `base` are the quoted bases, the staff's by default.
+    """
     indented = parts.get("directory", "").replace("\n", "\n  ")
     return CONFIG.format(
         server=server,
         ca=ca,
         user=user,
+        base=parts.get("base", '"OU=Staff,DC=example,DC=test"'),
         directory="  " + indented if indented else "",
         more=parts.get("more", ""),
     )

@@ -180,7 +180,8 @@ class Batch:
 
     A full batch is everything in scope. Else `asked` holds the GUIDs that were read: those of
     them that are not in `entries` are out of scope, and `gone` says why where that is known.
-    `compare` is why a comparison is owed, empty where nothing hints at one.
+    `compare` is why a comparison is owed, empty where nothing hints at one; `values` says that
+    values may differ where nobody wrote to the user, so that listing everybody does not do.
     """
 
     entries: tuple[Entry, ...]
@@ -190,6 +191,7 @@ class Batch:
     at: float
     gone: Mapping[str, str] = field(default_factory=dict)
     compare: str = ""
+    values: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,7 @@ def test_an_idle_tick_is_one_read_of_the_root_and_nothing_else(make: Make) -> No
     adwatch = make(directory="poll: 100ms\npush: false")
     adwatch.start("--verbose")
     wait_for("online", lambda: online(adwatch))
+    wait_for("no debt", lambda: not adwatch.status()["directory"]["comparison_owed"])
 
     def searches() -> list[str]:
         return [line for line in adwatch.log.read_text().splitlines() if "event=search" in line]

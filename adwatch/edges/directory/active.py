@@ -90,8 +90,10 @@ class ActiveDirectory:
         self._since = 0.0
         tested = filter_attributes(settings.filter)
         asked = {a.lower(): a for a in (*ALWAYS_ASKED, *tested, *settings.attributes)}
-        self._attributes = tuple(asked.values())
         self._groups = "memberof" in asked
+        if self._groups and "memberof" not in map(str.lower, settings.attributes):
+            del asked["memberof"]  # long, and the server is the one who tests it
+        self._attributes = tuple(asked.values())
         followed = _FOLLOWED + _FOLLOWED_OF_GROUPS * self._groups
         self._watched = tuple(dict.fromkeys((*self._attributes, *followed)))
 
@@ -217,7 +219,10 @@ class ActiveDirectory:
         return self._guarded(lambda link: self._read(link, since, known, progress, also))
 
     def compare(self, since: Cursor, known: Known) -> Batch:
-        """What differs from `known`, found by listing GUID, DN and uSNChanged of all in scope."""
+        """What differs from `known`, found by listing GUID, DN and uSNChanged of all in scope.
+
+        What changes without a write to the user stays unseen: membership, and rights to read.
+        """
         return self._guarded(lambda link: self._compare(link, since, known))
 
     def find(self, who: str, number_attributes: Iterable[str]) -> list[Finding]:
@@ -269,7 +274,7 @@ class ActiveDirectory:
             log.warning(line("cookie_refused", code=error.code, cause=error.message))
             return self._read_all(link, usn, known, progress)
         asked = also | {n.guid for n in named}
-        found, gone, container = link.scope.look(asked)
+        found, gone, hint = link.scope.look(asked)
         return Batch(
             entries=tuple(found.values()),
             asked=asked,
@@ -277,7 +282,8 @@ class ActiveDirectory:
             cursor=cursor,
             at=self._clock(),
             gone=gone,
-            compare=compare or container,
+            compare=hint or compare,
+            values=bool(hint) or (self._groups and bool(compare)),
         )
 
     def _stale(self, link: _Link, since: Cursor | None, usn: int) -> str:
@@ -296,25 +302,22 @@ class ActiveDirectory:
         self, link: _Link, since: Cursor, usn: int
     ) -> tuple[list[feeds.Named], Cursor, str]:
         """The objects named since the cursor, the next cursor, and why to compare."""
-        context, first = link.root.naming_context, since.usn + 1
-        sees, cookie, compare = link.sees_deletions, b"", ""
-        by_usn: list[feeds.Named] = []
-        if not link.choice.dirsync or not sees:
-            by_usn = feeds.usn_changes(link.session, context, first, show_deleted=sees)
-        named = by_usn
+        context, first, cookie = link.root.naming_context, since.usn + 1, b""
+        sees = link.sees_deletions
+        visible = feeds.usn_changes(link.session, context, first, show_deleted=sees)
+        named = visible
         if link.choice.dirsync:
             named, cookie = link.choice.dirsync.changes(link.session, since.cookie)
-        if not sees:
-            compare = self._unexplained(link, first, usn, by_usn)
+        compare = self._unexplained(link, first, usn, visible)
         return named, replace(since, server=link.session.url, usn=usn, cookie=cookie), compare
 
     def _unexplained(self, link: _Link, first: int, last: int, visible: list[feeds.Named]) -> str:
-        """Why deletions may hide among the USNs `first` to `last`, empty where none can."""
-        seen = list(visible)
+        """Why deletions, or objects hidden from now on, may be among the USNs `first` to `last`."""
+        seen, sees = list(visible), link.sees_deletions
         missing = feeds.unexplained(first, last, seen)
         for context in link.root.all_contexts:
             if missing and context != link.root.naming_context:
-                seen += feeds.usn_changes(link.session, context, first, show_deleted=False)
+                seen += feeds.usn_changes(link.session, context, first, show_deleted=sees)
                 missing = feeds.unexplained(first, last, seen)
         return f"{missing} of {last - first + 1} writes are not visible" if missing else ""
 
@@ -333,7 +336,7 @@ class ActiveDirectory:
         return Batch(entries, frozenset(found), True, cursor, self._clock(), gone)
 
     def _compare(self, link: _Link, since: Cursor, known: Known) -> Batch:
-        if self._groups or self._stale(link, since, since.usn):
+        if self._stale(link, since, since.usn):
             return self._read_all(link, feeds.read_gate(link.session), known, None)
         listed = link.scope.listed()
         have = known()

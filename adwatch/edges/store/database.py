@@ -267,7 +267,8 @@ class Store:
             if compared:
                 self._run("DELETE FROM debts WHERE kind = 'compare'")
             if batch.compare:
-                self.owe(Debt("compare", "", batch.at, batch.compare))
+                what = "values" if batch.values else "users"
+                self.owe(Debt("compare", what, batch.at, batch.compare))
             cursor = {**asdict(batch.cursor), "cookie": batch.cursor.cookie.hex()}
             for key, value in {**marks, "cursor": json.dumps(cursor)}.items():
                 self.remember(key, value)
