@@ -153,7 +153,7 @@ class Proxy:
 
     def freeze(self) -> None:
         """Passes nothing on any more, and keeps every connection: half open."""
-        self._call(self._flowing.clear)
+        self._flowing.clear()  # from a rule, too, and from the very next message on
 
     def thaw(self) -> None:
         """Goes on, with all that has come meanwhile."""

@@ -65,7 +65,9 @@ class Follower:
     def poll(self) -> Batch:
         """One reading since the last, and the comparison that it calls for."""
         batch = self.take(self.directory.read(self.cursor, self.known))
-        if batch.compare:
+        if batch.compare and batch.values:
+            self.begin()
+        elif batch.compare:
             assert self.cursor is not None
             self.take(self.directory.compare(self.cursor, self.known))
         return batch

@@ -120,6 +120,7 @@ def test_scenario_13_renamed_or_moved_while_the_pages_come(
     batch = follower.begin()
     assert guid not in batch.gone
     assert follower.people[guid].dn == now
+    between.honest()
     assert follower.is_right()
 
 
