@@ -1,6 +1,6 @@
 """The failure scenarios that a correct watcher must pass, by their numbers: people come and go.
 
-The numbered list is at the end of the facts about Active Directory; 1 to 10 are here, those of
+The numbered list is at the end of the facts about Active Directory; 1 to 11 are here, those of
 answers cut short, connections and feeds in test_watcher_scenarios_wire.py, those of size in
 test_watcher_scenarios_size.py.
 """
@@ -17,6 +17,7 @@ from ldap3 import MODIFY_ADD, MODIFY_DELETE
 from program import Adwatch, wait_for
 
 from system.follower import LEAVERS, ORDINARY, SALES, STAFF, SYNC
+from system.rights import LIST_AND_READ, READ_EMPLOYEE_TYPE, denied
 from system.samba import SambaDC
 from system.test_samba_tombstones import undelete
 
@@ -40,12 +41,6 @@ def peer(adwatch: Adwatch, number: str) -> dict[str, str]:
     """What `peers --json` says of a number, empty where there is no such peer."""
     found = json.loads(adwatch("peers", "--json").stdout)
     return next((p for p in found if p["number"] == number), {})
-
-
-def history(adwatch: Adwatch, who: str) -> list[str]:
-    """What happened to somebody, the oldest first."""
-    changes = json.loads(adwatch("history", who, "--json").stdout)
-    return [change["what"] for change in sorted(changes, key=lambda change: change["at"])]
 
 
 @pytest.mark.parametrize("feed", ["dirsync", "usn"])
@@ -75,12 +70,11 @@ def test_scenario_02_deleted_and_the_tombstone_is_visible(
     assert "deleted in AD" in adwatch("history", "s02").stdout
 
 
-@pytest.mark.parametrize("account", [ORDINARY, SYNC])
 def test_scenario_03_reanimated_elsewhere_without_a_phone(
-    dc: SambaDC, make: Make, user: User, account: str
+    dc: SambaDC, make: Make, user: User
 ) -> None:
     dn = user("s03", telephoneNumber="8103")
-    adwatch = started(make, account, directory=NO_PUSH)
+    adwatch = started(make, directory=NO_PUSH)
     before, secret = peer(adwatch, "8103"), adwatch("secret", "8103").stdout
     dc.delete(dn)
     wait_for("gone", lambda: not adwatch.section("8103"))
@@ -237,3 +231,21 @@ def test_scenario_10_another_filter_base_or_attribute_between_runs(
     assert "context = users" in adwatch.section("8111")
     synced("safety:", "peers: {context: mobile}\nsafety:")
     assert "context = 2" in adwatch.section("8111")
+
+
+def test_scenario_11_rights_are_taken_and_nothing_is_purged(
+    dc: SambaDC, make: Make, user: User, temporary: New
+) -> None:
+    """One attribute hidden, then an OU with all its users: held, and kept as they were."""
+    ou = temporary(f"OU=Scenario11,{STAFF}", "organizationalUnit")
+    for i in range(8):
+        user(f"s11{i}", parent=ou, telephoneNumber=f"8{i}11", employeeType=f"kind {i}")
+    adwatch = started(make, directory=NO_PUSH, more="peers: {context: employeeType or 'users'}")
+    before = adwatch.text()
+    assert "context = kind 7" in before
+    for ace in (READ_EMPLOYEE_TYPE, LIST_AND_READ):
+        with denied(dc, ou, ORDINARY, ace):
+            wait_for("eight are held", lambda: adwatch.status()["peers"]["held"] == 8)
+            assert adwatch.text() == before
+        wait_for("nobody is held", lambda: adwatch.status()["peers"]["held"] == 0)
+    assert adwatch.text() == before

@@ -1,12 +1,11 @@
 """The failure scenarios that a correct watcher must pass, by their numbers: answers and wires.
 
 A proxy stands before the real domain controller for the faults; the numbered list is at the end
-of the facts about Active Directory. 11, 14 and 15 need other rights or another controller.
+of the facts about Active Directory. 14 and 15 need another controller.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -258,7 +257,8 @@ def test_scenario_18_more_results_are_all_fetched(
 
     between.on_answer = flagged
     asked = len(between.searches(DIRSYNC))
-    assert follower.guid("s18c") if follower.poll() else None
+    follower.poll()
+    assert follower.of("s18c") is not None
     assert len(between.searches(DIRSYNC)) == asked + 3
     assert follower.poll().asked == frozenset()
     assert follower.is_right()
@@ -280,14 +280,13 @@ def test_scenario_19_a_silent_server_is_noticed_in_time_and_costs_nothing(
     waited = wait_for("degraded", lambda: adwatch.status()["state"] == "degraded")
     assert waited < TIMEOUT_S + 4  # the contract's `timeout`, a poll, and a look at the status
     used = cpu_s(adwatch)
-    fails = r"event=fault.*times=4"
+    fails = r"event=fault.*times=2"
     wait_for("more tries", lambda: re.search(fails, adwatch.log.read_text()), 60)
-    assert cpu_s(adwatch) - used < 2  # in some 15 s: it waits, it does not spin
+    assert cpu_s(adwatch) - used < 1  # in some 5 s: it waits, it does not spin
     assert adwatch.text() == text
-    dn = user(telephoneNumber="8119")
+    user(telephoneNumber="8119")
     between.thaw()
     wait_for("the change", lambda: adwatch.section("8119"), 60)
-    assert dn
     assert adwatch.stop() < 3
 
 
@@ -329,7 +328,7 @@ def test_scenario_21_no_notifications_to_be_had(
         return [*([row] * 50), result(found.id, 0)]
 
     between.on_request = ignore if how == "ignored" else failing(NOTIFICATION, int(how))
-    adwatch = started(make, server=between.url)
+    adwatch = started(make, server=between.url, directory="poll: 200ms")
     dn = user(telephoneNumber="8121")
     wait_for("a change", lambda: adwatch.section("8121"))
     wait_for("a second try", lambda: len(between.searches(NOTIFICATION)) >= 2)
@@ -338,7 +337,6 @@ def test_scenario_21_no_notifications_to_be_had(
     status = adwatch.status()
     assert (status["state"], status["directory"]["push"]) == ("online", False)
     assert adwatch.log.read_text().count("event=push_lost") == 1
-    assert json.dumps(status)
 
 
 @pytest.mark.parametrize("feed", ["dirsync", "usn"])
