@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 NOTIFICATION: Final = "1.2.840.113556.1.4.528"
 _ANYTHING: Final = "(objectClass=*)"
 _PROVE_ALIVE_S: Final = 240  # MaxConnIdleTime is 900 s (KB 315071)
+_ANSWER_S: Final = 10
 
 
 class Push(Thread):
@@ -37,6 +38,7 @@ class Push(Thread):
         self._wake = wake
         self._ended = Event()
         self._session: Session | None = None
+        self._failures = 0
         self.listening = False
 
     def end(self) -> None:
@@ -47,34 +49,42 @@ class Push(Thread):
 
     def run(self) -> None:
         """Connects again and again, later and later, until `end` is called."""
-        failures = 0
         while not self._ended.is_set():
             try:
                 self._session, context = self._connect()
-                failures = 0
                 self._listen(self._session, context)
             except DirectoryError as error:
-                failures += 1
-                if failures == 1 and not self._ended.is_set():
+                self._failures += 1
+                if self._failures == 1 and not self._ended.is_set():
                     log.info(line("push_lost", cause=error))
             finally:
                 self.listening = False
                 if self._session is not None:
                     self._session.close()
-            self._ended.wait(delay(failures, random.random()))  # noqa: S311
+            self._ended.wait(delay(self._failures, random.random()))  # noqa: S311
 
     def _listen(self, session: Session, context: str) -> None:
         controls = [(NOTIFICATION, True, None), (SHOW_DELETED, True, None)]
         number = session.send(context, SUBTREE, _ANYTHING, ["objectGUID"], controls)
-        self.listening = True
-        log.info(line("push", server=session.url))
+        proof = session.send("", BASE, _ANYTHING, ["1.1"], [])
         while not self._ended.is_set():
-            message = session.next_message(_PROVE_ALIVE_S)
+            message = session.next_message(_ANSWER_S if proof else _PROVE_ALIVE_S)
+            if message is None and proof:
+                raise DirectoryError(f"{session.url}: no answer within {_ANSWER_S} s")
             if message is None:
-                for _ in session.search("", BASE, _ANYTHING, ["1.1"]):
-                    self._wake()  # a notification may have come among the answers
+                proof = session.send("", BASE, _ANYTHING, ["1.1"], [])
             elif message.id == number and message.tag == entries.SEARCH_DONE:
                 result = entries.read_result(message.body)
                 raise DirectoryError(f"{session.url} ended push: {result.code} {result.text}")
-            else:
+            elif message.id == proof and message.tag == entries.SEARCH_DONE:
+                proof = 0
+                self._registered(session)
+            elif self.listening:
                 self._wake()
+
+    def _registered(self, session: Session) -> None:
+        """The DC has answered what was asked after the registration, which it so has taken."""
+        if not self.listening:
+            self.listening, self._failures = True, 0
+            log.info(line("push", server=session.url))
+        self._wake()  # nobody says what changed before
