@@ -33,6 +33,7 @@ from proxy import (
 
 from adwatch.config.load import load
 from adwatch.edges.directory import session as session_module
+from adwatch.errors import DirectoryError
 from adwatch.wiring import build
 from system.follower import LEAVERS, ORDINARY, SALES, SYNC, Follower
 from system.samba import SambaDC
@@ -151,6 +152,20 @@ def test_scenario_16_a_refused_cookie_means_one_full_read(
     asked = len(between.requests)
     assert not follower.poll().full
     assert len(between.requests) == asked + 1
+    assert follower.is_right()
+
+
+def test_a_dirsync_that_is_busy_is_asked_again_and_everything_is_not_read(
+    dc: SambaDC, between: Proxy, follow: Follow, user: User
+) -> None:
+    dn = user("s16")
+    follower = follow(ORDINARY, servers=(between.url,))
+    dc.modify(dn, telephoneNumber="8116")
+    between.on_request = failing(DIRSYNC, 51)
+    with pytest.raises(DirectoryError, match="code 51"):
+        follower.poll()
+    between.honest()
+    assert not follower.poll().full
     assert follower.is_right()
 
 

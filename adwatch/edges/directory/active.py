@@ -269,7 +269,7 @@ class ActiveDirectory:
             if usn != since.usn:
                 named, cursor, compare = self._changes(link, since, usn)
         except LdapError as error:
-            if not link.choice.dirsync:
+            if not link.choice.dirsync or error.code in feeds.LATER:
                 raise
             log.warning(line("cookie_refused", code=error.code, cause=error.message))
             return self._read_all(link, usn, known, progress)

@@ -28,6 +28,8 @@ DIRSYNC: Final = "1.2.840.113556.1.4.841"
 OBJECT_SECURITY: Final = 1
 _MAX_BYTES: Final = 1 << 20
 _INSUFFICIENT_ACCESS: Final = 50
+# adminLimitExceeded, busy, unavailable: of the server's state, and not of what was asked.
+LATER: Final = frozenset({11, 51, 52})
 _NO_OBJECT: Final = 32
 _ANYTHING: Final = "(objectClass=*)"
 # No object has the nil GUID, so DirSync answers with a cookie alone (5 ms at 20,000 users).

@@ -121,7 +121,7 @@ def write_script(
     path = OUT / f"{combination}-{time.strftime('%H%M%S')}.py"
     rows = "".join(f"    {operation!r},\n" for operation in operations)
     path.write_text(
-        f"# {str(fault).splitlines()[0]!a}\n"
+        f"# {str(fault).partition(chr(10))[0]!a}\n"
         "from system.machine.soak import replay\n"
         "from system.machine.world import Combination\n\n"
         f"replay({combination!r}, [\n{rows}])\n"
@@ -190,6 +190,10 @@ def table(results: dict[str, dict[str, int]]) -> str:
     return "\n".join(lines)
 
 
+def _is(name: str) -> bool:
+    return (OUT / f"{name}.json").exists()
+
+
 def main() -> int:
     """Every combination in a process of its own; 1 where one found a difference."""
     seconds = float(os.environ.get("SOAK_S", "900"))
@@ -199,11 +203,13 @@ def main() -> int:
         (OUT / f"{combination}.json").write_text(json.dumps(soak(combination, seconds)))
         return 0
     OUT.mkdir(exist_ok=True)
+    for old in OUT.glob("*.json"):
+        old.unlink()
     names = [str(c) for c in COMBINATIONS if chosen in (None, "", str(c))]
     command = [sys.executable, "-m", "system.machine.soak"]
     with ThreadPoolExecutor(int(os.environ.get("JOBS", "2"))) as pool:
         ended = list(pool.map(lambda n: subprocess.run([*command, n], check=False), names))
-    results = {n: json.loads((OUT / f"{n}.json").read_text()) for n in names}
+    results = {n: json.loads((OUT / f"{n}.json").read_text()) for n in names if _is(n)}
     print(table(results))
     differences = sum(counts.get("differences", 0) for counts in results.values())
     print(f"{differences} differences")

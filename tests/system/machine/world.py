@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sqlite3
 import time
 import uuid
@@ -22,7 +23,7 @@ from ldap3 import BASE, MODIFY_ADD, MODIFY_DELETE, MODIFY_REPLACE
 from ldap3.core.exceptions import LDAPOperationResult
 from ldap3.utils.conv import escape_bytes
 from ldap3.utils.dn import safe_rdn
-from program import Adwatch
+from program import LONGEST_S, Adwatch
 
 from system.machine.oracle import (
     VARIANTS,
@@ -348,9 +349,12 @@ class World:
             self.adwatch.start()
 
     def restart(self) -> None:
-        """An orderly stop and a start."""
+        """An orderly stop and a start; one that has only just begun dies of the signal."""
         if self.adwatch.running is not None:
-            self.adwatch.stop()
+            self.adwatch.running.terminate()
+            ended = self.adwatch.running.wait(LONGEST_S)
+            assert ended in (0, -signal.SIGTERM), f"adwatch ended with {ended}"
+            self.adwatch.running = None
         self.adwatch.start()
 
     def lose_state(self) -> None:
@@ -392,7 +396,7 @@ class World:
         if self.adwatch.running is None:
             self.adwatch.start()
         deadline = time.monotonic() + QUIET_S
-        while fault := self._fault():
+        while fault := self.fault():
             if time.monotonic() > deadline:
                 log = self.adwatch.log.read_text()[-3000:]
                 raise DifferenceError(f"{self.combination}: {fault}\n{log}")
@@ -400,7 +404,7 @@ class World:
         self.counts["full reads by adwatch"] = self.adwatch.log.read_text().count("event=full_read")
         self._touched = set()
 
-    def _fault(self) -> str:
+    def fault(self) -> str:
         """The first thing that is not as AD says, empty where all is."""
         if self.adwatch.running is not None and self.adwatch.running.poll() is not None:
             return f"adwatch ended with {self.adwatch.running.returncode}"
