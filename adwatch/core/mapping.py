@@ -228,9 +228,9 @@ class Mapper:
         peer, reason, fault = None, "", False
         expires = entry.expires if self._drop_disabled else 0.0
         if self._drop_disabled and entry.disabled:
-            reason = "the account is disabled in AD"
+            reason, expires = "the account is disabled in AD", 0.0
         elif expires and expires <= at:
-            reason = "the account has expired in AD"
+            reason, expires = "the account has expired in AD", 0.0
         else:
             try:
                 peer, reason = self._peer(entry)
@@ -245,7 +245,7 @@ class Mapper:
             reason,
             fault,
             usn=entry.usn,
-            expires=expires if peer else 0.0,
+            expires=expires,
             shown=tuple(sorted(self._shows.intersection(entry.attributes))),
         )
 

@@ -290,7 +290,7 @@ class Candidate:
     """A user that the filter matched: its mapped peer, or why it has none.
 
     `fault` tells a value that somebody should mend from a user that just has no telephone;
-    `usn` is its uSNChanged, `expires` when it loses its peer with no write to it (seconds since
+    `usn` is its uSNChanged, `expires` when the account ends with no write to it (seconds since
     the epoch, 0: never), `shown` the mapping's attributes that had a value, `hidden` those of
     them that vanished without a write.
     """

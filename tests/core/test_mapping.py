@@ -202,6 +202,9 @@ def test_an_account_that_has_expired_is_dropped_like_a_disabled_one() -> None:
     soon = mapper().candidate(entry(accountExpires=future), AT)
     assert soon.peer is not None
     assert soon.expires == AT + 60
+    faulty = mapper().candidate(entry(accountExpires=future, telephoneNumber="5 0"), AT)
+    assert faulty.fault
+    assert faulty.expires == AT + 60
     kept = mapper(drop_disabled=False).candidate(entry(accountExpires=past), AT)
     assert kept.peer is not None
     assert kept.expires == 0
