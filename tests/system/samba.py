@@ -27,6 +27,7 @@ from pytest_docker.plugin import DockerComposeExecutor, Services
 
 DOCKER = Path(__file__).parents[2] / "docker"
 COMPOSE_FILE = DOCKER / "compose.yaml"
+COMPOSE_FILES_OF_TWO = (COMPOSE_FILE, DOCKER / "compose.two.yaml")
 CA_FILE = "/var/lib/samba/private/tls/ca.pem"
 READY_S = 180.0  # a first start takes about 7 s, on a loaded machine several times that
 DISABLED = 0x2  # userAccountControl, MS-ADTS 2.2.16
@@ -76,15 +77,20 @@ def project_name() -> str:
 
 
 @contextmanager
-def services(compose: str, project: str) -> Iterator[Services]:
-    """The containers of compose.yaml, gone afterwards even when they came up only in part.
+def services(
+    compose: str, project: str, files: Sequence[Path] = (COMPOSE_FILE,), up: str = ""
+) -> Iterator[Services]:
+    """The containers of the Compose files, gone afterwards even when they came up only in part.
 
     pytest-docker itself brings them up outside of its `try`, and leaks those that did start.
+    `up` names the services to begin with, all by default.
     """
-    ports = f"env DC1_LDAPS_PORT={free_port()} DC1_LDAP_PORT={free_port()}"
-    executor = DockerComposeExecutor(f"{ports} {compose}", str(COMPOSE_FILE), project)
+    names = [f"DC{n}_{protocol}_PORT" for n in (1, 2) for protocol in ("LDAPS", "LDAP")]
+    chosen = " ".join(f"{name}={free_port()}" for name in names)
+    chosen += f" SUBNET=10.{random.randint(100, 250)}.{random.randint(0, 250)}"
+    executor = DockerComposeExecutor(f"env {chosen} {compose}", list(map(str, files)), project)
     try:
-        executor.execute("up -d")
+        executor.execute(f"up -d {up}")
         yield Services(executor)
     finally:
         executor.execute("down -v --timeout 3")
@@ -101,6 +107,39 @@ def domain() -> Iterator[SambaDC]:
             yield dc
         finally:
             dc.close()
+
+
+@contextmanager
+def two_controllers() -> Iterator[tuple[SambaDC, SambaDC]]:
+    """A domain of two controllers that replicate with each other, ready and seeded."""
+    project = project_name()
+    with (
+        services(ensure(), project, COMPOSE_FILES_OF_TWO, up="dc1") as running,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        first = SambaDC(project, "dc1", Path(folder))
+        wait_until(first.responsive, READY_S, "the first domain controller answers")
+        running._docker_compose.execute("up -d dc2")
+        second = SambaDC(project, "dc2", Path(folder))
+        wait_until(second.responsive, READY_S, "the second domain controller answers")
+        try:
+            for source, target in ((first, second), (second, first)):
+                wait_until(
+                    lambda s=source, t=target: replicates(s, t), READY_S, "they replicate"
+                )
+            yield first, second
+        finally:
+            first.close()
+            second.close()
+
+
+def replicates(source: SambaDC, target: SambaDC) -> bool:
+    """Brings `target` up to what `source` has now; False where it can't be done yet."""
+    try:
+        target.tool("drs", "replicate", target.name, source.name, source.base_dn, *source.as_admin)
+    except RuntimeError:
+        return False
+    return True
 
 
 def parse_ldif(text: str) -> dict[str, Entry]:
@@ -139,6 +178,7 @@ class SambaDC:
         """Find the container; its CA's certificate is put into `folder` as soon as it is there."""
         labels = (f"project={project}", f"service={service}")
         filters = [f"--filter=label=com.docker.compose.{label}" for label in labels]
+        self.name = service
         self.container = run("docker", "ps", "-aq", "--no-trunc", *filters).strip()
         if not self.container:
             raise RuntimeError(f"no container {service} in {project}")
@@ -292,6 +332,21 @@ class SambaDC:
     def unpause(self) -> None:
         """Let it go on."""
         run("docker", "unpause", self.container)
+
+    @property
+    def as_admin(self) -> tuple[str, str]:
+        """The options of samba-tool for an administrator."""
+        return "-U", f"{self.admin_user.partition('@')[0]}%{self.admin_password}"
+
+    def tool(self, *arguments: str) -> str:
+        """What samba-tool prints inside of the container."""
+        return run("docker", "exec", self.container, "samba-tool", *arguments)
+
+    def take_in(self, *, changes: bool) -> None:
+        """Whether it takes in what other controllers replicate to it."""
+        sign = "-" if changes else "+"
+        option = f"--dsa-option={sign}DISABLE_INBOUND_REPL"
+        self.tool("drs", "options", self.name, option, *self.as_admin)
 
     def logs(self) -> str:
         """All that it has printed."""
