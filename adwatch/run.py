@@ -119,6 +119,9 @@ class Runner:
         how = self._pace.reads(time.monotonic())
         if how:
             self._turn(how)
+        if self._pace.prefers(time.monotonic()):
+            self._service.directory.prefer()
+            self._pace = self._pace.looked_for_better(time.monotonic(), random.random())  # noqa: S311
         self._look_after_reload()
         self._publish_status()
         if not self._stop.is_set():
@@ -144,7 +147,7 @@ class Runner:
             expiry = self._service.store.next_expiry()
             wait = expiry - self._service.clock() if expiry is not None else NEVER
             self._pace = self._pace.read(now, reconciled=turn.full, expiry_in=wait)
-            self._look_after_connection(turn)
+            self._look_after_connection(turn, now)
             self._refused_password = ""
             if turn.full:
                 self._health.last_reconcile = wall
@@ -164,13 +167,15 @@ class Runner:
         self._note(turn)
         return turn
 
-    def _look_after_connection(self, turn: Turn) -> None:
-        """Owes a comparison for every new connection.
+    def _look_after_connection(self, turn: Turn, now: float) -> None:
+        """Owes a comparison for every new connection, and minds a server that is not the best.
 
-        Its server may have been restored from a backup meanwhile, and written to since until
+        A server may have been restored from a backup meanwhile, and written to since until
         its USN was past the cursor again; or the account has other rights now.
         """
-        since = self._service.directory.reach().connected_since
+        reach = self._service.directory.reach()
+        since = reach.connected_since
+        self._pace = self._pace.uses(now, reach.rank, random.random())  # noqa: S311
         if since != self._connected_since and not turn.full:
             reason = "the connection is new"
             self._service.store.owe(Debt("compare", "users", self._service.clock(), reason))

@@ -125,6 +125,9 @@ class MemoryDirectory:
     def listen(self, wake: Callable[[], None]) -> None:
         """Pushes nothing."""
 
+    def prefer(self) -> None:
+        """There is but one."""
+
     def reach(self) -> Reach:
         """As if connected."""
         if self.fault:

@@ -18,7 +18,7 @@ SYSTEM = Path(__file__).parent / "system"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if SYSTEM in item.path.parents or "dc" in getattr(item, "fixturenames", ()):
+        if SYSTEM in item.path.parents or {"dc", "dcs"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.docker)
 
 
@@ -57,3 +57,10 @@ def dc(
     docker_services.wait_until_responsive(controller.responsive, timeout=samba.READY_S, pause=0.1)
     yield controller
     controller.close()
+
+
+@pytest.fixture(scope="session")
+def dcs() -> Iterator[tuple[samba.SambaDC, samba.SambaDC]]:
+    """Two controllers of another domain. A test leaves them running and in step."""
+    with samba.two_controllers() as both:
+        yield both

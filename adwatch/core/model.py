@@ -207,7 +207,8 @@ class Finding:
 class Reach:
     """Which domain controller is in use and how; everything empty where there is none.
 
-    `connected_since` is seconds since the epoch, `searches` counts those of the connection.
+    `connected_since` is seconds since the epoch, `searches` counts those of the connection;
+    `rank` is 0 where no server is better.
     """
 
     server: str = ""
@@ -217,6 +218,7 @@ class Reach:
     connected_since: float = 0.0
     sees_deletions: bool | None = None
     searches: int = 0
+    rank: int = 0
     certificate_ends: str = ""
 
 

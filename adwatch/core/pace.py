@@ -14,6 +14,8 @@ _REFUSED_S: Final = (60.0, 300.0, 900.0, 1800.0)
 # Of the time, so much may be spent comparing; what is not spent is saved for ten minutes, so that
 # a quiet domain's deletions are found at once and a busy one's don't cost more than that.
 SHARE: Final = 0.02
+# A better server than the one in use is looked for after a while, twice as long each time.
+_PREFER_S: Final = (15.0, 900.0)
 SAVED_S: Final = 600 * SHARE
 NEVER: Final = float("inf")
 
@@ -51,6 +53,8 @@ class Pace:
     reload_last: float = NEVER
     reload_failures: int = 0
     reload_retry_at: float = 0.0
+    prefer_at: float = NEVER
+    prefer_tries: int = 0
 
     @classmethod
     def begin(cls, tempo: Tempo, now: float, reconcile_in: float, funds: float = SAVED_S) -> Pace:
@@ -89,7 +93,24 @@ class Pace:
 
     def wait(self, now: float) -> float:
         """Seconds until something is due, 0 if something is."""
-        return max(0.0, min(self.poll_at, self._compare_at(), self._reload_at()) - now)
+        due = self.poll_at, self._compare_at(), self._reload_at(), self.prefer_at
+        return max(0.0, min(due) - now)
+
+    def prefers(self, now: float) -> bool:
+        """Whether a better server than the one in use is to be looked for."""
+        return now >= self.prefer_at
+
+    def uses(self, now: float, rank: int, jitter: float) -> Pace:
+        """After a reading from a server: with rank 0 there is none better."""
+        if rank == 0:
+            return replace(self, prefer_at=NEVER, prefer_tries=0)
+        return self if self.prefer_at != NEVER else self.looked_for_better(now, jitter)
+
+    def looked_for_better(self, now: float, jitter: float) -> Pace:
+        """After a better server was looked for; 15 s later again, then ever more rarely."""
+        tries, (shortest, longest) = self.prefer_tries, _PREFER_S
+        rest = min(longest, shortest * 2.0 ** min(tries, 10)) * (0.5 + jitter / 2)
+        return replace(self, prefer_at=now + rest, prefer_tries=tries + 1)
 
     def woken(self, now: float) -> Pace:
         """After a sign of a change: poll now, unless the directory is known to be away."""

@@ -294,3 +294,25 @@ def test_a_change_is_one_log_line_whatever_your_extra_fields_are_called() -> Non
         "event=changed number=2 login=ryabov guid=g"
         " fields=\"number '1' -> '2'; reason '' -> 'x'; event 'a' -> 'b'\""
     )
+
+
+def test_a_better_server_is_looked_for_ever_more_rarely_while_there_is_none() -> None:
+    pace = begun().read(0.0).uses(0.0, rank=1, jitter=1.0)
+    assert not pace.prefers(14.9)
+    rests, now = [], 0.0
+    for _ in range(9):
+        rests.append(pace.prefer_at - now)
+        now = pace.prefer_at
+        assert pace.prefers(now)
+        pace = pace.uses(now, rank=1, jitter=1.0)  # a reading in between changes nothing
+        pace = pace.looked_for_better(now, jitter=1.0)
+    assert rests == [15, 30, 60, 120, 240, 480, 900, 900, 900]
+    assert pace.uses(now, rank=0, jitter=1.0).prefer_at == NEVER
+    again = pace.uses(now, rank=0, jitter=1.0).uses(now, rank=2, jitter=0.0)
+    assert again.prefer_at - now == 7.5
+
+
+def test_waiting_ends_when_a_better_server_is_to_be_looked_for() -> None:
+    pace = Pace.begin(Tempo(poll=3600, reconcile=3600, settle=0, at_most=0), 0.0, 3600)
+    pace = pace.read(0.0).uses(0.0, rank=1, jitter=1.0)
+    assert pace.wait(5.0) == 10.0

@@ -29,6 +29,23 @@ DOCKER = Path(__file__).parents[2] / "docker"
 COMPOSE_FILE = DOCKER / "compose.yaml"
 COMPOSE_FILES_OF_TWO = (COMPOSE_FILE, DOCKER / "compose.two.yaml")
 CA_FILE = "/var/lib/samba/private/tls/ca.pem"
+LIB = "/var/lib/samba"
+DATABASE = f"{LIB}/private"
+NEW_INVOCATION = """
+import uuid, ldb
+from samba.auth import system_session
+from samba.dcerpc import misc
+from samba.ndr import ndr_pack
+from samba.param import LoadParm
+from samba.samdb import SamDB
+parameters = LoadParm()
+parameters.load_default()
+samdb = SamDB(session_info=system_session(), lp=parameters)
+message = ldb.Message(ldb.Dn(samdb, samdb.get_dsServiceName()))
+guid = ndr_pack(misc.GUID(str(uuid.uuid4())))
+message["invocationId"] = ldb.MessageElement(guid, ldb.FLAG_MOD_REPLACE, "invocationId")
+samdb.modify(message)
+"""
 READY_S = 180.0  # a first start takes about 7 s, on a loaded machine several times that
 DISABLED = 0x2  # userAccountControl, MS-ADTS 2.2.16
 
@@ -124,9 +141,7 @@ def two_controllers() -> Iterator[tuple[SambaDC, SambaDC]]:
         wait_until(second.responsive, READY_S, "the second domain controller answers")
         try:
             for source, target in ((first, second), (second, first)):
-                wait_until(
-                    lambda s=source, t=target: replicates(s, t), READY_S, "they replicate"
-                )
+                wait_until(lambda s=source, t=target: replicates(s, t), READY_S, "they replicate")
             yield first, second
         finally:
             first.close()
@@ -324,6 +339,27 @@ class SambaDC:
         run("docker", "start", self.container)
         wait_until(self.responsive, READY_S, "the domain controller answers again")
 
+    def stop(self) -> None:
+        """An orderly end; `start` goes on from there."""
+        self.close()
+        run("docker", "stop", "-t", "5", self.container)
+
+    def back_up(self, folder: Path) -> None:
+        """Copies its database into a folder, while it is stopped."""
+        self.stop()
+        run("docker", "cp", f"{self.container}:{DATABASE}", str(folder))
+        self.start()
+
+    def restore(self, folder: Path, *, as_new: bool) -> None:
+        """Puts back what `back_up` copied: as AD demands, with a new invocationId, or not."""
+        self.stop()
+        run("docker", "cp", str(folder / Path(DATABASE).name), f"{self.container}:{LIB}/")
+        self.start()
+        if as_new:
+            run("docker", "exec", self.container, "python3", "-c", NEW_INVOCATION)
+            self.stop()
+            self.start()
+
     def pause(self) -> None:
         """Freeze it: connections stay, and nothing answers."""
         self.close()
@@ -332,6 +368,12 @@ class SambaDC:
     def unpause(self) -> None:
         """Let it go on."""
         run("docker", "unpause", self.container)
+
+    @property
+    def address(self) -> str:
+        """Its address in the network of the containers, where this machine reaches it too."""
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return run("docker", "inspect", "-f", form, self.container).strip()
 
     @property
     def as_admin(self) -> tuple[str, str]:

@@ -23,6 +23,9 @@ class Directory(Protocol):
     def listen(self, wake: Callable[[], None]) -> None:
         """Calls `wake`, from another thread, at signs of a change."""
 
+    def prefer(self) -> None:
+        """Looks for a better server than the one in use, and waits for nothing."""
+
     def reach(self) -> Reach:
         """Which server is in use and how."""
 

@@ -21,7 +21,7 @@ from adwatch.core.mapping import ALWAYS_ASKED
 from adwatch.core.model import Batch, Cursor, Entry, Finding, Reach, Seen
 from adwatch.core.words import line
 from adwatch.edges.directory import feeds
-from adwatch.edges.directory.locate import domain_controllers
+from adwatch.edges.directory.links import Link, Links, Servers
 from adwatch.edges.directory.push import Push
 from adwatch.edges.directory.scope import BY_GUID, Scope, guid_of, to_entry
 from adwatch.edges.directory.session import (
@@ -30,7 +30,7 @@ from adwatch.edges.directory.session import (
     Security,
     Session,
 )
-from adwatch.errors import CredentialsError, DirectoryError
+from adwatch.errors import DirectoryError
 
 log = logging.getLogger(__name__)
 
@@ -63,17 +63,6 @@ class Settings:
     attributes: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Link:
-    """A session and what is known about its server."""
-
-    session: Session
-    root: feeds.Root
-    choice: feeds.Choice
-    sees_deletions: bool
-    scope: Scope
-
-
 class ActiveDirectory:
     """Reads the directory. Nothing is opened before it is needed; any failure closes.
 
@@ -84,8 +73,8 @@ class ActiveDirectory:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
         self._clock = clock
-        self._link: _Link | None = None
-        self._opening: Session | None = None
+        self._link: Link | None = None
+        self._scope: Scope
         self._push: Push | None = None
         self._since = 0.0
         tested = filter_attributes(settings.filter)
@@ -96,66 +85,32 @@ class ActiveDirectory:
         self._attributes = tuple(asked.values())
         followed = _FOLLOWED + _FOLLOWED_OF_GROUPS * self._groups
         self._watched = tuple(dict.fromkeys((*self._attributes, *followed)))
+        self._servers = Servers(settings.servers, settings.domain, settings.security)
+        self._links = Links(self._servers, settings.password, settings.feed, self._watched)
 
     def open(self) -> None:
         """Connects to the first server that answers, preferred first."""
         if self._link is None:
-            self._link = self._connect()
-            self._since = self._clock()
-            root, choice = self._link.root, self._link.choice
-            log.info(
-                line(
-                    "connected",
-                    server=self._link.session.url,
-                    host=root.host,
-                    feed=choice.name,
-                    why=choice.why,
-                    sees_deletions=self._link.sees_deletions,
-                )
-            )
+            self._use(self._links.first())
 
-    def _connect(self) -> _Link:
-        failures = []
-        for url in self.urls():
-            try:
-                return self._connect_to(url)
-            except CredentialsError:
-                raise  # the next DC would count one more wrong password
-            except DirectoryError as error:
-                failures.append(error)
-        if len(failures) == 1:
-            raise failures[0]
-        raise DirectoryError(
-            "no domain controller can be used: " + "; ".join(e.message for e in failures),
-            "look at the first one",
-        )
-
-    def _connect_to(self, url: str) -> _Link:
-        session = self._opening = self._session(url)
-        session.open()
-        try:
-            root = feeds.read_root(session)
-            if not root.synchronized:
-                raise DirectoryError(f"{url} says that it is not synchronized")  # noqa: TRY301
-            choice = feeds.choose(session, root, self._settings.feed, self._watched)
-            sees = feeds.sees_deletions(session, root.naming_context)
-        except DirectoryError:
-            session.close()
-            raise
-        return _Link(session, root, choice, sees, self._scope(session, root))
+    def _use(self, link: Link) -> None:
+        self._drop()
+        self._link, self._since = link, self._clock()
+        self._scope = self._scope_of(link)
+        said = {"server": link.session.url, "host": link.root.host, "feed": link.choice.name}
+        why, sees = link.choice.why, link.sees_deletions
+        log.info(line("connected", **said, why=why, sees_deletions=sees))
+        if self._push is not None:
+            self._push.follow(link.session.url)
 
     def urls(self) -> Sequence[str]:
         """The servers to try, preferred first; looked up in DNS where none are configured."""
-        if self._settings.servers:
-            return self._settings.servers
-        scheme = "ldaps" if self._settings.security.start == "ldaps" else "ldap"
-        assert self._settings.domain is not None
-        return domain_controllers(
-            self._settings.domain, scheme, self._settings.security.timeout_s / 2
-        )
+        return [url for _, url in self._servers.ranked()]
 
-    def _session(self, url: str) -> Session:
-        return Session(url, self._settings.security, self._settings.password())
+    def prefer(self) -> None:
+        """Looks for a better server than the one in use; the next reading goes over to it."""
+        if self._link is not None:
+            self._links.look_for_better(self._link.rank)
 
     def listen(self, wake: Callable[[], None]) -> None:
         """Starts to listen for change notifications; `wake` is called from another thread."""
@@ -166,15 +121,14 @@ class ActiveDirectory:
         link = self._link
         if link is None:
             raise DirectoryError("there is no connection to follow yet")
-        session = self._session(link.session.url)
-        session.open()
-        return session, link.root.naming_context
+        return self._links.session(link.session.url), link.root.naming_context
 
     def close(self) -> None:
         """Ends all connections."""
         if self._push is not None:
             self._push.end()
             self._push = None
+        self._links.close()
         self._drop()
 
     def _drop(self) -> None:
@@ -184,9 +138,10 @@ class ActiveDirectory:
 
     def abort(self) -> None:
         """Makes whatever waits for the directory fail at once; safe from any thread."""
-        for session in (self._opening, self._link.session if self._link else None):
-            if session is not None:
-                session.abort()
+        self._links.abort()
+        link = self._link
+        if link is not None:
+            link.session.abort()
 
     def reach(self) -> Reach:
         """Which server is in use and how."""
@@ -201,6 +156,7 @@ class ActiveDirectory:
             connected_since=self._since,
             sees_deletions=link.sees_deletions,
             searches=link.session.searches,
+            rank=link.rank,
             certificate_ends=str(link.session.certificate.get("notAfter", "")),
         )
 
@@ -229,31 +185,33 @@ class ActiveDirectory:
         """The users that `who` (number, login, mail, DN or GUID) names, in scope or not."""
         return self._guarded(lambda link: self._find(link, who, number_attributes))
 
-    def _guarded(self, do: Callable[[_Link], T]) -> T:
-        """Runs `do` on an open link, and drops the link where it fails."""
+    def _guarded(self, do: Callable[[Link], T]) -> T:
+        """Runs `do` on an open link, the best that there is, and drops it where it fails."""
         self.open()
         assert self._link is not None
+        better = self._links.better(self._link.rank)
+        if better is not None:
+            self._use(better)
         try:
             return do(self._link)
         except DirectoryError:
             self._drop()
             raise
 
-    def _question(self, link: _Link) -> str:
+    def _question(self, link: Link) -> str:
         """A digest of what is asked: answers to another question are not comparable."""
         flags = link.choice.dirsync.flags if link.choice.dirsync else -1
         asked = [1, self._settings.filter, self._settings.bases, sorted(self._watched), flags]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
-    def _scope(self, session: Session, root: feeds.Root) -> Scope:
-        context = root.naming_context
-        bases = self._settings.bases or (context,)
-        text = self._settings.filter
-        return Scope(session, context, bases, text, self._attributes, groups=self._groups)
+    def _scope_of(self, link: Link) -> Scope:
+        context = link.root.naming_context
+        bases, text = self._settings.bases or (context,), self._settings.filter
+        return Scope(link.session, context, bases, text, self._attributes, groups=self._groups)
 
     def _read(
         self,
-        link: _Link,
+        link: Link,
         since: Cursor | None,
         known: Known,
         progress: Progress | None,
@@ -274,7 +232,7 @@ class ActiveDirectory:
             log.warning(line("cookie_refused", code=error.code, cause=error.message))
             return self._read_all(link, usn, known, progress)
         asked = also | {n.guid for n in named}
-        found, gone, hint = link.scope.look(asked)
+        found, gone, hint = self._scope.look(asked)
         return Batch(
             entries=tuple(found.values()),
             asked=asked,
@@ -286,7 +244,7 @@ class ActiveDirectory:
             values=bool(hint) or (self._groups and bool(compare)),
         )
 
-    def _stale(self, link: _Link, since: Cursor | None, usn: int) -> str:
+    def _stale(self, link: Link, since: Cursor | None, usn: int) -> str:
         """Why a cursor can't be continued from, empty where it can."""
         if since is None:
             return ""
@@ -299,7 +257,7 @@ class ActiveDirectory:
         return ""
 
     def _changes(
-        self, link: _Link, since: Cursor, usn: int
+        self, link: Link, since: Cursor, usn: int
     ) -> tuple[list[feeds.Named], Cursor, str]:
         """The objects named since the cursor, the next cursor, and why to compare."""
         context, first, cookie = link.root.naming_context, since.usn + 1, b""
@@ -311,7 +269,7 @@ class ActiveDirectory:
         compare = self._unexplained(link, first, usn, visible)
         return named, replace(since, server=link.session.url, usn=usn, cookie=cookie), compare
 
-    def _unexplained(self, link: _Link, first: int, last: int, visible: list[feeds.Named]) -> str:
+    def _unexplained(self, link: Link, first: int, last: int, visible: list[feeds.Named]) -> str:
         """Why deletions, or objects hidden from now on, may be among the USNs `first` to `last`."""
         seen, sees = list(visible), link.sees_deletions
         missing = feeds.unexplained(first, last, seen)
@@ -321,34 +279,34 @@ class ActiveDirectory:
                 missing = feeds.unexplained(first, last, seen)
         return f"{missing} of {last - first + 1} writes are not visible" if missing else ""
 
-    def _read_all(self, link: _Link, usn: int, known: Known, progress: Progress | None) -> Batch:
+    def _read_all(self, link: Link, usn: int, known: Known, progress: Progress | None) -> Batch:
         """Everything in scope; the cookie is fetched first, so that nothing falls between."""
         cookie = link.choice.dirsync.start(link.session) if link.choice.dirsync else b""
         found: dict[str, Entry] = {}
-        for entry in link.scope.everybody():
+        for entry in self._scope.everybody():
             found[entry.guid] = entry
             if progress:
                 progress(len(found))
-        more, gone, _ = link.scope.look(frozenset(known()) - frozenset(found))
+        more, gone, _ = self._scope.look(frozenset(known()) - frozenset(found))
         found |= more  # moved about while the answer was made
         cursor = Cursor(link.session.url, link.root.invocation, usn, cookie, self._question(link))
         entries = tuple(found.values())
         return Batch(entries, frozenset(found), True, cursor, self._clock(), gone)
 
-    def _compare(self, link: _Link, since: Cursor, known: Known) -> Batch:
+    def _compare(self, link: Link, since: Cursor, known: Known) -> Batch:
         if self._stale(link, since, since.usn):
             return self._read_all(link, feeds.read_gate(link.session), known, None)
-        listed = link.scope.listed()
+        listed = self._scope.listed()
         have = known()
         odd = {guid for guid, seen in listed.items() if have.get(guid) != seen}
         odd |= frozenset(have) - frozenset(listed)
         if len(odd) > BY_GUID + len(listed) // _ODD_SHARE:
             return self._read_all(link, feeds.read_gate(link.session), known, None)
-        found, gone, _ = link.scope.look(odd)
+        found, gone, _ = self._scope.look(odd)
         entries = tuple(found.values())
         return Batch(entries, frozenset(odd), False, since, self._clock(), gone)
 
-    def _find(self, link: _Link, who: str, number_attributes: Iterable[str]) -> list[Finding]:
+    def _find(self, link: Link, who: str, number_attributes: Iterable[str]) -> list[Finding]:
         names = {"sAMAccountName", "mail", "userPrincipalName", *number_attributes}
         clauses = [f"({name}={escape(who)})" for name in sorted(names)]
         if "=" in who:
@@ -361,7 +319,7 @@ class ActiveDirectory:
                 link.root.naming_context, SUBTREE, any_of(iter(clauses)), tuple(wanted)
             )
         )
-        inside, gone, _ = link.scope.look({guid_of(row) for row in rows})
+        inside, gone, _ = self._scope.look({guid_of(row) for row in rows})
         return [
             Finding(to_entry(row), guid_of(row) in inside, gone.get(guid_of(row), ""))
             for row in rows

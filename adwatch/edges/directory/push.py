@@ -47,6 +47,12 @@ class Push(Thread):
         if self._session is not None:
             self._session.abort()
 
+    def follow(self, url: str) -> None:
+        """Lets go of a connection that leads elsewhere, and so makes another."""
+        session = self._session
+        if session is not None and session.url != url:
+            session.abort()
+
     def run(self) -> None:
         """Connects again and again, later and later, until `end` is called."""
         while not self._ended.is_set():

@@ -155,7 +155,7 @@ class Machine(RuleBasedStateMachine):
     def nested(self, group: str, inner: str, what: str) -> None:
         self._do(what, group, inner)
 
-    @rule(what=st.sampled_from(["kill", "start", "restart"]))
+    @rule(what=st.sampled_from(["kill", "start", "restart", "restart_dc", "swap_dc"]))
     def process(self, what: str) -> None:
         self._do(what)
 
@@ -173,12 +173,8 @@ class Machine(RuleBasedStateMachine):
         else:
             self._do("configure", variant)
 
-    @rule(what=st.sampled_from(["look"] * 9 + ["restart_dc"]))
-    def look(self, what: str) -> None:
-        self._do(what)
-
     @rule()
-    def look_again(self) -> None:
+    def look(self) -> None:
         self._do("look")
 
     def teardown(self) -> None:

@@ -25,7 +25,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from system.machine.rules import machine_of
 from system.machine.world import COMBINATIONS, Combination, World
-from system.samba import SambaDC, domain
+from system.samba import SambaDC, two_controllers
 
 OUT = Path("soak-out")
 SHRINK_S = 600.0
@@ -140,8 +140,8 @@ def replay(combination: Combination, operations: list[Operation]) -> None:
 @contextmanager
 def servers() -> Iterator[list[SambaDC]]:
     """The domain controllers of one combination."""
-    with domain() as dc:
-        yield [dc]
+    with two_controllers() as both:
+        yield list(both)
 
 
 def soak(combination: Combination, seconds: float) -> Counter[str]:

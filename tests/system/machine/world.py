@@ -33,7 +33,7 @@ from system.machine.oracle import (
     replayed,
     section_of,
 )
-from system.samba import SambaDC
+from system.samba import SambaDC, replicates, wait_until
 
 QUIET_S = 60.0
 _SHOW_DELETED = ("1.2.840.113556.1.4.417", True, None)
@@ -127,6 +127,8 @@ class World:
         self._groups = {name: self._add_group(name) for name in ("all", "one", "two")}
         self.create("anchor", "base", {"telephoneNumber": f"9{self._name[1:5]}"})
         self.join("all", 0)
+        for at, place in enumerate(("base", "a", "a", "b", "out")):
+            self.create("born", place, {"telephoneNumber": str(100 + at)})
 
     def _add_ou(self, name: str, parent: str) -> str:
         dn = f"OU={name},{parent}"
@@ -391,10 +393,25 @@ class World:
         self.dc.kill()
         self.dc.start()
 
+    def swap_dc(self) -> None:
+        """Another domain controller is used from now on; the one so far is away for a while."""
+        before, others = self.dc, [dc for dc in self.dcs if dc is not self.dc]
+        if others:
+            self._replicate()
+            self.dc = others[0]
+            before.kill()
+            before.start()
+
+    def _replicate(self) -> None:
+        for other in self.dcs:
+            if other is not self.dc:
+                wait_until(lambda to=other: replicates(self.dc, to), QUIET_S, "they replicate")  # type: ignore[misc]
+
     def look(self) -> None:
         """After quiet, peers, file and history must be what AD says."""
         if self.adwatch.running is None:
             self.adwatch.start()
+        self._replicate()
         deadline = time.monotonic() + QUIET_S
         while fault := self.fault():
             if time.monotonic() > deadline:

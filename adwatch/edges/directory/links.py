@@ -1,0 +1,159 @@
+"""Which domain controller is used: the first that can be, and a better one when it can again.
+
+Each controller counts its own USNs and may lag behind the others, so going over to another one
+means reading everything; that is the reader's business.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Thread
+
+from adwatch.core.words import line
+from adwatch.edges.directory import feeds
+from adwatch.edges.directory.locate import domain_controllers
+from adwatch.edges.directory.session import Security, Session
+from adwatch.errors import CredentialsError, DirectoryError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where domain controllers are: `urls`, or the SRV records of `domain` where there are none."""
+
+    urls: tuple[str, ...]
+    domain: str | None
+    security: Security
+
+    def ranked(self) -> Sequence[tuple[int, str]]:
+        """Rank and URL of each server to try, the preferred first; no rank is better than 0.
+
+        Raises DirectoryError where DNS names none.
+        """
+        if self.urls:
+            return list(enumerate(self.urls))
+        scheme = "ldaps" if self.security.start == "ldaps" else "ldap"
+        assert self.domain is not None
+        found = domain_controllers(self.domain, scheme, self.security.timeout_s / 2)
+        best = found[0][0]
+        return [(priority - best, url) for priority, url in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A session and what is known about its server."""
+
+    rank: int
+    session: Session
+    root: feeds.Root
+    choice: feeds.Choice
+    sees_deletions: bool
+
+
+class Links:
+    """Makes links. `feed` and `watched` are what `feeds.choose` takes.
+
+    `password` is called at each bind.
+    """
+
+    def __init__(
+        self, servers: Servers, password: Callable[[], str], feed: str, watched: Sequence[str]
+    ) -> None:
+        self._servers = servers
+        self._password = password
+        self._feed = feed
+        self._watched = watched
+        self._opening: set[Session] = set()
+        self._found: Link | None = None
+        self._search: Thread | None = None
+
+    def session(self, url: str) -> Session:
+        """A session to a server, open. Raises DirectoryError where it can't be had."""
+        session = Session(url, self._servers.security, self._password())
+        self._opening.add(session)
+        try:
+            session.open()
+        finally:
+            self._opening.discard(session)
+        return session
+
+    def first(self) -> Link:
+        """A link to the first server that can be used.
+
+        Raises CredentialsError as soon as one refuses the account, for the next would count one
+        more wrong password; DirectoryError where none can be used.
+        """
+        failures = []
+        for rank, url in self._servers.ranked():
+            try:
+                return self._link(rank, url)
+            except CredentialsError:
+                raise
+            except DirectoryError as error:
+                failures.append(error)
+        if len(failures) == 1:
+            raise failures[0]
+        raise DirectoryError(
+            "no domain controller can be used: " + "; ".join(e.message for e in failures),
+            "look at the first one",
+        )
+
+    def _link(self, rank: int, url: str) -> Link:
+        session = self.session(url)
+        self._opening.add(session)
+        try:
+            root = feeds.read_root(session)
+            if not root.synchronized:
+                raise DirectoryError(  # noqa: TRY301
+                    f"{url} says that it is not synchronized", "let it replicate first"
+                )
+            choice = feeds.choose(session, root, self._feed, self._watched)
+            sees = feeds.sees_deletions(session, root.naming_context)
+        except DirectoryError:
+            session.close()
+            raise
+        finally:
+            self._opening.discard(session)
+        return Link(rank, session, root, choice, sees)
+
+    def look_for_better(self, rank: int) -> None:
+        """Begins to look for a server better than `rank`, without keeping anybody waiting."""
+        if self._search is None or not self._search.is_alive():
+            self._search = Thread(target=self._look, args=(rank,), name="prefer", daemon=True)
+            self._search.start()
+
+    def _look(self, rank: int) -> None:
+        try:
+            better = [(r, url) for r, url in self._servers.ranked() if r < rank]
+        except DirectoryError as error:
+            log.debug(line("not_preferred", cause=error))
+            return
+        for found, url in better:
+            try:
+                self._found = self._link(found, url)
+            except DirectoryError as error:
+                log.debug(line("not_preferred", server=url, cause=error))
+            else:
+                return
+
+    def better(self, rank: int) -> Link | None:
+        """The link that was looked for, once, if it is still better than `rank`."""
+        found, self._found = self._found, None
+        if found is not None and found.rank >= rank:
+            found.session.close()
+            return None
+        return found
+
+    def abort(self) -> None:
+        """Makes whatever is being opened fail at once; safe from any thread."""
+        for session in list(self._opening):
+            session.abort()
+
+    def close(self) -> None:
+        """Lets go of what was found and not taken."""
+        found, self._found = self._found, None
+        if found is not None:
+            found.session.close()
