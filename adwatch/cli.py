@@ -191,7 +191,9 @@ def _told(answer: dict[str, Any]) -> int:
     for fault in answer.get("faults", ()):
         _complain(f"adwatch: {fault}")
     if answer.get("held"):
-        _complain(f"adwatch: {answer['held']} removals are held (see adwatch approve, reject)")
+        _complain(
+            f"adwatch: {answer['held']} losses are held (see adwatch status)"
+        )
     if "peers" in answer:
         _say(f"{answer['peers']} peers served")
     return int(answer["exit"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -64,12 +64,23 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
             "rejected": service.store.count_rejected(),
             "held": len(held),
         },
+        "held": [_hold(hold) for hold in held],
         "outputs": outputs,
         "alerts": {"open": [], "owed": 0},
         "pid": health.pid,
         "version": __version__,
         "started": moment(health.started),
     }
+
+
+def _hold(hold: Hold) -> dict[str, Any]:
+    who = {"number": hold.number, "login": hold.login, "guid": hold.guid}
+    return {**who, "reason": hold.reason, "since": moment(hold.since)}
+
+
+def _hold_line(hold: Mapping[str, Any]) -> str:
+    who = f"{hold['number']} {hold['login'] or hold['guid']}"
+    return f"{who}: {hold['reason']} (held since {hold['since']})"
 
 
 def _written(service: Service, output: Any) -> float:
@@ -115,7 +126,8 @@ def status_text(said: dict[str, Any]) -> str:
     directory, peers = said["directory"], said["peers"]
     lines = [f"{said['state']}: {peers['served']} peers served"]
     if peers["held"]:
-        lines.append(f"held: {peers['held']} removals wait; see adwatch approve or adwatch reject")
+        lines.append(f"held: {peers['held']} losses wait for adwatch approve or adwatch reject")
+    lines += [f"    {_hold_line(hold)}" for hold in said["held"]]
     if peers["rejected"]:
         lines.append(f"rejected: {peers['rejected']} users have a value that can't be used")
     feed = f" by {directory['feed']}" if directory["feed"] else ""
@@ -168,9 +180,7 @@ def change_json(change: Change) -> dict[str, Any]:
 
 def hold_text(hold: Hold) -> str:
     """A loss that is held, for people."""
-    return (
-        f"{hold.number} {hold.login or hold.guid}: {hold.reason} (held since {moment(hold.since)})"
-    )
+    return _hold_line(_hold(hold))
 
 
 def told(service: Service, turn: Turn) -> dict[str, Any]:
@@ -198,6 +208,7 @@ class Difference:
     after: tuple[Peer, ...]
     files: tuple[str, ...]
     changes: tuple[Change, ...]
+    holds: tuple[Hold, ...]
 
     @property
     def empty(self) -> bool:
@@ -208,7 +219,7 @@ class Difference:
         """Peers added, removed and changed field by field, then each output's unified diff."""
         old = {peer.guid: peer for peer in self.before}
         new = {peer.guid: peer for peer in self.after}
-        reasons = {c.guid: c.reason for c in self.changes if c.what in ("removed", "held")}
+        reasons = {c.guid: c.reason for c in self.changes if c.what == "removed"}
         lines = []
         for guid, peer in new.items():
             if guid not in old:
@@ -219,8 +230,9 @@ class Difference:
         for guid, peer in old.items():
             if guid not in new:
                 lines.append(f"- {peer.number} {peer.name} ({peer.login}): {reasons.get(guid, '')}")
-        held = [c for c in self.changes if c.what in ("held", "rejected")]
-        lines += [f"! {c.what} {c.number} {c.login}: {c.reason}" for c in held]
+        lines += [f"! held {hold_text(hold)}" for hold in self.holds]
+        bad = [c for c in self.changes if c.what == "rejected"]
+        lines += [f"! rejected {c.number} {c.login}: {c.reason}" for c in bad]
         return "\n".join([*lines, *self.files])
 
 
@@ -243,6 +255,7 @@ def difference(service: Service, turn: Callable[[], tuple[Change, ...]]) -> Diff
         tuple(sorted((s.peer for s in after), key=sort_key)),
         tuple(files),
         changes,
+        tuple(service.store.pending()),
     )
 
 

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from program import CONFIG, Adwatch, configured
+from program import Adwatch, configured
 
 NOBODY_THERE = "ldaps://localhost:1"
 
@@ -106,6 +106,7 @@ def test_status_of_what_does_not_run(adwatch: Adwatch) -> None:
         "state",
         "directory",
         "peers",
+        "held",
         "outputs",
         "alerts",
         "pid",
@@ -247,7 +248,7 @@ def test_the_state_can_live_at_a_path_longer_than_a_socket_address(tmp_path: Pat
     deep = tmp_path / ("d" * 100) / ("e" * 60)
     adwatch = Adwatch(
         deep,
-        CONFIG.format(server=NOBODY_THERE, user="u", ca="ca.pem", directory="", more=""),
+        configured(NOBODY_THERE, Path("ca.pem"), "u"),
         "word",
     )
     (deep / "ca.pem").write_bytes(Path("/etc/ssl/certs/ca-certificates.crt").read_bytes())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from adwatch.config.load import load
+from adwatch.core.model import Change
 from adwatch.errors import CredentialsError, DirectoryError, HeldError, KeyLostError, OutputError
 from adwatch.report import difference, explain
 from adwatch.service import Service
@@ -88,6 +89,10 @@ class Site:
     def reloads(self) -> int:
         path = self.folder / "reloads"
         return path.read_text().count("\n") if path.exists() else 0
+
+    def service_history(self) -> list[Change]:
+        assert self.service is not None
+        return self.service.store.history(None, 1000)
 
     def users(self, count: int, first: int = 100) -> list[str]:
         return [

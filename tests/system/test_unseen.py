@@ -136,7 +136,7 @@ def test_users_that_are_hidden_from_the_account_are_held_until_they_are_seen_aga
     adwatch = make(account, directory=f"feed: {feed}", base=f'"{STAFF}", "{GROUPS}"')
     with denied(dc, ou, account, LIST_AND_READ):
         wait_for("eight are held", lambda: held(adwatch) == 8)
-        assert "hidden from the account" in adwatch("history").stdout
+        assert "hidden from the account" in adwatch("status").stdout
         assert all(adwatch.section(str(7800 + index)) for index in range(8))
         dc.add_user("unseen8", GROUPS, telephoneNumber="7808")
         wait_for("additions go on", lambda: adwatch.section("7808"))
@@ -156,7 +156,7 @@ def test_values_that_are_hidden_from_the_account_are_kept_until_they_are_seen_ag
     assert "context = kind 7\n" in adwatch.section("7807")
     with denied(dc, ou, account, READ_EMPLOYEE_TYPE):
         wait_for("eight are held", lambda: held(adwatch) == 8)
-        assert "AD no longer shows its employeetype to adwatch" in adwatch("history").stdout
+        assert "AD no longer shows its employeetype to adwatch" in adwatch("status").stdout
         assert "context = kind 7\n" in adwatch.section("7807")
     wait_for("nobody is held", lambda: held(adwatch) == 0)
     assert "context = kind 7\n" in adwatch.section("7807")
