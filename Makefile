@@ -17,6 +17,8 @@ $(READY): requirements.lock pyproject.toml
 	  { echo "adwatch needs Python 3.11 or newer; name one: make PYTHON=/path/to/python" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv 2>/dev/null || \
 	  { apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv --clear .venv; }
+	@command -v krb5-config >/dev/null && command -v gcc >/dev/null || \
+	  { apt-get update -q && apt-get install -qy gcc libkrb5-dev python3-dev; } # for auth: kerberos
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@

@@ -18,10 +18,16 @@ from adwatch.edges import asterisk
 from adwatch.edges.directory.session import host_and_port
 from adwatch.errors import AdwatchError, DirectoryError, OutputError
 from adwatch.service import Service
-from adwatch.wiring import build, make_directory, password_reader
+from adwatch.wiring import build, make_directory, proof_reader
 
 _DAY_S: Final = 86400
 _WARN_DAYS: Final = 14
+_PROOFS: Final = {
+    "simple": "bind password",
+    "ntlm": "bind password",
+    "kerberos": "keytab",
+    "external": "client certificate",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
     yield Result(True, "configuration", str(config.origin))
     for key, sentence in config.not_yet():
         yield Result(False, key, sentence, "leave it out until then")
-    yield _try("bind password", lambda: _password(config))
+    yield _try(_PROOFS[config.directory.auth], lambda: _proof(config))
     yield from _files(config)
     if offline:
         return
@@ -67,11 +73,8 @@ def _try(what: str, look: Callable[[], str]) -> Result:
         return Result(False, what, error.message, error.hint)
 
 
-def _password(config: Config) -> str:
-    if config.directory.auth != "simple":
-        return "not needed"
-    password_reader(config)()
-    return "readable"
+def _proof(config: Config) -> str:
+    return "readable" if proof_reader(config)() else "as the environment has it"
 
 
 def _asterisk(config: Config, command: str) -> str:
@@ -157,7 +160,8 @@ def _directory(service: Service) -> Iterator[Result]:
     try:
         directory.open()
         reach = directory.reach()
-        yield Result(True, "bind", f"{service.config.directory.user} at {reach.server}")
+        who = service.config.directory.user or "the client certificate"
+        yield Result(True, "bind", f"{who} at {reach.server} by {service.config.directory.auth}")
         yield Result(True, "feed", f"{reach.feed}: {reach.why}")
         yield _deletions(reach)
         yield from _unseen(service)

@@ -151,12 +151,12 @@ def _handed_over(config: Config, request: dict[str, Any]) -> Any:
 def _run(given: Any) -> int:
     from adwatch.core.words import line
     from adwatch.run import Runner
-    from adwatch.wiring import build, password_reader
+    from adwatch.wiring import build, proof_reader
 
     config = _load(given, logging.INFO)
     for key, sentence in config.not_yet():
         logging.getLogger("adwatch").warning(line("not_yet", key=key, cause=sentence))
-    return Runner(build(config), password_reader(config)).run()
+    return Runner(build(config), proof_reader(config)).run()
 
 
 def _sync(given: Any) -> int:
@@ -191,9 +191,7 @@ def _told(answer: dict[str, Any]) -> int:
     for fault in answer.get("faults", ()):
         _complain(f"adwatch: {fault}")
     if answer.get("held"):
-        _complain(
-            f"adwatch: {answer['held']} losses are held (see adwatch status)"
-        )
+        _complain(f"adwatch: {answer['held']} losses are held (see adwatch status)")
     if "peers" in answer:
         _say(f"{answer['peers']} peers served")
     return int(answer["exit"])

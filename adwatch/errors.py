@@ -59,13 +59,20 @@ class DirectoryError(AdwatchError):
 
 
 class CredentialsError(DirectoryError):
-    """The directory refused the account: retrying at once could lock it."""
+    """The directory refused the account.
+
+    `counts` says that AD may count it as a wrong password: trying again at once could lock it.
+    """
 
     exit_code = 5
 
+    def __init__(self, message: str, hint: str = "", *, counts: bool = True) -> None:
+        super().__init__(message, hint)
+        self.counts = counts
+
 
 class PasswordError(DirectoryError):
-    """The bind password can't be read from where the configuration says."""
+    """What proves who adwatch is can't be read from where the configuration says, or used."""
 
     exit_code = 3
 

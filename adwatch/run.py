@@ -5,6 +5,8 @@ Other threads only set the wake event (push, signals, requests) or read a finish
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import random
@@ -22,7 +24,7 @@ from adwatch.core.words import line, span
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
 from adwatch.errors import AdwatchError, CredentialsError
-from adwatch.report import Health, judged, status, told
+from adwatch.report import Health, judged, moment, status, told
 from adwatch.service import Service
 from adwatch.turn import Turn
 
@@ -40,6 +42,12 @@ class _Request:
     said: dict[str, Any]
     answer: dict[str, Any] = field(default_factory=dict)
     answered: Event = field(default_factory=Event)
+
+
+def _digest(salt: str, password: str) -> str:
+    """Tells one password from another without keeping either."""
+    octets = password.encode("utf-8", "surrogateescape")
+    return hashlib.scrypt(octets, salt=bytes.fromhex(salt), n=2**14, r=8, p=1).hex()
 
 
 class Runner:
@@ -107,6 +115,7 @@ class Runner:
         if self._service.reload_owed():  # by a process that was here before, perhaps
             self._pace = self._pace.owes_reload(now)
         self._note(turn)
+        self._mind_refusal(now)
         self._publish_status()
 
     def _step(self) -> None:
@@ -159,9 +168,11 @@ class Runner:
                 self._listening = True
                 self._service.directory.listen(self._on_push)
         else:
-            refused = isinstance(fault, CredentialsError)
-            self._refused_password = self._password_now() if refused else ""
-            self._pace = self._pace.failed(now, random.random(), refused=refused)  # noqa: S311
+            counts = isinstance(fault, CredentialsError) and fault.counts
+            self._refused_password = self._password_now() if counts else ""
+            self._pace = self._pace.failed(now, random.random(), refused=counts)  # noqa: S311
+            if counts:
+                self._remember_refusal(self._pace.poll_at - now)
         owed = bool(self._service.store.owed("compare"))
         self._pace = self._pace.owes_comparison(owed=owed)
         self._note(turn)
@@ -190,6 +201,25 @@ class Runner:
             return self._password()
         except AdwatchError:
             return ""
+
+    def _remember_refusal(self, rest: float) -> None:
+        """For the next process: AD locks an account that too many starts tried in vain."""
+        salt = os.urandom(16).hex()
+        said: dict[str, Any] = {"salt": salt, "proof": _digest(salt, self._refused_password)}
+        said |= {"until": time.time() + rest, "failures": self._pace.failures}
+        self._service.store.remember("refused", json.dumps(said))
+
+    def _mind_refusal(self, now: float) -> None:
+        """Waits out what is left of the rest that another process began."""
+        said = json.loads(self._service.store.meta("refused") or "{}")
+        rest, password = said.get("until", 0.0) - time.time(), self._password_now()
+        if rest > 0 and said["proof"] == _digest(said["salt"], password):
+            self._refused_password = password
+            self._pace = self._pace.resumed(said["failures"], rest, now)
+            ends = moment(said["until"])
+            hint = "another password is tried at once"
+            fault = CredentialsError(f"the account was refused; it is tried again at {ends}", hint)
+            self._failed("directory", fault)
 
     def _try_new_password(self) -> None:
         """A refused account is tried again soon only with another password."""

@@ -61,6 +61,10 @@ def make_directory(config: Config, mapper: Mapper) -> ActiveDirectory:
                 ca_file=str(wanted.tls.ca_file) if wanted.tls.ca_file else None,
                 verify=wanted.tls.verify,
                 timeout_s=wanted.timeout,
+                auth=wanted.auth,
+                keytab=_path(config, wanted.keytab),
+                cert_file=str(wanted.tls.cert_file or ""),
+                key_file=str(wanted.tls.key_file or ""),
             ),
             password=password_reader(config),
             bases=tuple(wanted.base),
@@ -71,8 +75,30 @@ def make_directory(config: Config, mapper: Mapper) -> ActiveDirectory:
     )
 
 
+def _path(config: Config, given: Path | None) -> str:
+    return str(config.resolve(given)) if given else ""
+
+
+def proof_reader(config: Config) -> Callable[[], str]:
+    """Reads anew at each call what proves who adwatch is, to tell one proof from another."""
+    wanted = config.directory
+    if wanted.auth in ("simple", "ntlm"):
+        return password_reader(config)
+    path = _path(config, wanted.keytab) or str(wanted.tls.cert_file or "")
+
+    def read() -> str:
+        try:
+            return Path(path).read_bytes().hex() if path else ""
+        except OSError as error:
+            raise PasswordError(
+                f"{path} can't be read: {_cause(error)}", "let adwatch's user read it"
+            ) from error
+
+    return read
+
+
 def password_reader(config: Config) -> Callable[[], str]:
-    """Reads the bind password anew at each call, without a line end behind it.
+    """Reads the bind password anew at each call, without a line end behind it; else gives "".
 
     What it gives raises PasswordError where the file can't be read or is empty.
     """
@@ -80,6 +106,8 @@ def password_reader(config: Config) -> Callable[[], str]:
     def read() -> str:
         if config.directory.password is not None:
             return config.directory.password.get_secret_value()
+        if config.directory.auth not in ("simple", "ntlm"):
+            return ""
         assert config.directory.password_file is not None
         path = config.resolve(config.directory.password_file)
         try:

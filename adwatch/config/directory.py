@@ -102,7 +102,7 @@ class Directory(Part):
     def _identity(self) -> Iterator[Wrongness]:
         auth = (("auth",),)
         by_password = self.auth in {"simple", "ntlm"}
-        if by_password and self.user is None:
+        if self.auth != "external" and self.user is None:
             yield Wrongness(("user",), f"is required for auth: {self.auth}", (*auth, ("user",)))
         if by_password:
             yield from one_secret(self.password, self.password_file, "password", auth)

@@ -36,11 +36,6 @@ def _section(value: object) -> object:
     return {} if value is None else value
 
 
-def _auth(value: object) -> str:
-    written = values.one_of("simple", "ntlm", "kerberos", "external")(value)
-    return notyet.refuse(written, notyet.REFUSED_AUTH)
-
-
 def _format(value: object) -> str:
     written = values.one_of(*FORMATS)(value)
     return notyet.refuse(written, notyet.REFUSED_FORMATS)
@@ -110,7 +105,7 @@ Section = BeforeValidator(_section)
 
 Auth = Annotated[
     Literal["simple", "ntlm", "kerberos", "external"],
-    PlainValidator(_auth),
+    PlainValidator(values.one_of("simple", "ntlm", "kerberos", "external")),
     _words("simple", "ntlm", "kerberos", "external"),
 ]
 Start = Annotated[

@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from adwatch.config.schema import Config
 
 # Refused: value → the way round.
-REFUSED_AUTH: Final = {"ntlm": "simple", "kerberos": "simple", "external": "simple"}
 REFUSED_FORMATS: Final = {"voicemail.conf": "a template", "hints.conf": "a template"}
 
 

@@ -126,6 +126,10 @@ class Pace:
         pace = replace(self, failures=0, poll_at=now + rest)
         return replace(pace, reconcile_at=now + self.tempo.reconcile) if reconciled else pace
 
+    def resumed(self, failures: int, rest: float, now: float) -> Pace:
+        """After a start during the `rest` that follows refusals of the account."""
+        return replace(self, failures=failures, poll_at=now + rest)
+
     def failed(self, now: float, jitter: float, *, refused: bool) -> Pace:
         """After a reading that did not; `refused` where the account was the reason."""
         failures = self.failures + 1

@@ -6,7 +6,6 @@ from textwrap import indent
 
 import pytest
 
-from adwatch.config import notyet
 from adwatch.config.load import load
 from adwatch.config.source import default_path
 from adwatch.errors import ConfigError
@@ -225,8 +224,7 @@ def test_without_directory(text, lines):
     ]
 
 
-def test_external_needs_a_certificate(monkeypatch, lines, write):
-    monkeypatch.delitem(notyet.REFUSED_AUTH, "external")
+def test_external_needs_a_certificate(lines, write):
     text = directory("auth: external", without=["user", "password_file"])
     assert lines(text) == [
         "config.yaml:1:1: directory.tls.cert_file: is required for auth: external",
@@ -239,8 +237,7 @@ def test_external_needs_a_certificate(monkeypatch, lines, write):
     ]
 
 
-def test_kerberos_takes_a_keytab(monkeypatch, write):
-    monkeypatch.delitem(notyet.REFUSED_AUTH, "kerberos")
+def test_kerberos_takes_a_keytab(write):
     text = directory("auth: kerberos\nkeytab: my.keytab", without=["password_file"])
     assert load(write(text)).directory.keytab == Path("my.keytab")
 

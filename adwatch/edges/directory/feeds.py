@@ -250,8 +250,10 @@ def _try_dirsync(session: Session, root: Root, feed: DirSync) -> str:
 
 
 def _any_user(session: Session, naming_context: str) -> str:
-    """The GUID of some user that the account can see: itself, as a rule."""
+    """The GUID of some user that the account can see: itself; empty where it has no name."""
     login = session.user.partition("@")[0].rpartition("\\")[2]
+    if not login:
+        return ""
     text = f"(&(objectClass=user)(sAMAccountName={escape(login)}))"
     for row in session.search(naming_context, SUBTREE, text, ["objectGUID"]):
         if "objectguid" in row.values:

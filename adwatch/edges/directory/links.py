@@ -69,6 +69,7 @@ class Links:
         self._opening: set[Session] = set()
         self._found: Link | None = None
         self._search: Thread | None = None
+        self._refused_password: str | None = None
 
     def session(self, url: str) -> Session:
         """A session to a server, open. Raises DirectoryError where it can't be had."""
@@ -121,6 +122,8 @@ class Links:
 
     def look_for_better(self, rank: int) -> None:
         """Begins to look for a server better than `rank`, without keeping anybody waiting."""
+        if self._password() == self._refused_password:
+            return  # each refusal may count as a wrong password
         if self._search is None or not self._search.is_alive():
             self._search = Thread(target=self._look, args=(rank,), name="prefer", daemon=True)
             self._search.start()
@@ -132,8 +135,13 @@ class Links:
             log.debug(line("not_preferred", cause=error))
             return
         for found, url in better:
+            password = self._password()
             try:
                 self._found = self._link(found, url)
+            except CredentialsError as error:
+                self._refused_password = password
+                log.warning(line("not_preferred", server=url, cause=error))
+                return
             except DirectoryError as error:
                 log.debug(line("not_preferred", server=url, cause=error))
             else:

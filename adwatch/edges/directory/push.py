@@ -16,12 +16,13 @@ from adwatch.core.pace import delay
 from adwatch.core.words import line
 from adwatch.edges.directory import entries
 from adwatch.edges.directory.session import BASE, SHOW_DELETED, SUBTREE, Session
-from adwatch.errors import DirectoryError
+from adwatch.errors import CredentialsError, DirectoryError
 
 log = logging.getLogger(__name__)
 
 NOTIFICATION: Final = "1.2.840.113556.1.4.528"
 _ANYTHING: Final = "(objectClass=*)"
+_REFUSED_S: Final = 1800.0  # each attempt may count as a wrong password
 _PROVE_ALIVE_S: Final = 240  # MaxConnIdleTime is 900 s (KB 315071)
 _ANSWER_S: Final = 10
 
@@ -39,11 +40,13 @@ class Push(Thread):
         self._ended = Event()
         self._session: Session | None = None
         self._failures = 0
+        self._moved = Event()
         self.listening = False
 
     def end(self) -> None:
         """Ends the thread without waiting for it."""
         self._ended.set()
+        self._moved.set()
         if self._session is not None:
             self._session.abort()
 
@@ -52,14 +55,18 @@ class Push(Thread):
         session = self._session
         if session is not None and session.url != url:
             session.abort()
+        self._moved.set()
 
     def run(self) -> None:
         """Connects again and again, later and later, until `end` is called."""
         while not self._ended.is_set():
+            rest = None
             try:
                 self._session, context = self._connect()
                 self._listen(self._session, context)
             except DirectoryError as error:
+                if isinstance(error, CredentialsError):
+                    rest = _REFUSED_S  # the service's own connection is who tries again
                 self._failures += 1
                 if self._failures == 1 and not self._ended.is_set():
                     log.info(line("push_lost", cause=error))
@@ -67,7 +74,8 @@ class Push(Thread):
                 self.listening = False
                 if self._session is not None:
                     self._session.close()
-            self._ended.wait(delay(self._failures, random.random()))  # noqa: S311
+            self._moved.wait(rest or delay(self._failures, random.random()))  # noqa: S311
+            self._moved.clear()
 
     def _listen(self, session: Session, context: str) -> None:
         controls = [(NOTIFICATION, True, None), (SHOW_DELETED, True, None)]

@@ -22,7 +22,8 @@ from ldap3.operation.search import search_operation
 
 from adwatch.core.words import line
 from adwatch.edges.directory import entries
-from adwatch.errors import CredentialsError, DirectoryError
+from adwatch.edges.directory.bind import Identity, Outcome, bind, refusal
+from adwatch.errors import DirectoryError, PasswordError
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +38,14 @@ _KEEPALIVE_S = 15
 
 Control = tuple[str, bool, bytes | None]
 
-# The sub-codes of AcceptSecurityContext (Win32 error numbers in hex).
-_REASONS = {
-    "525": ("there is no such account", "correct directory.user"),
-    "52e": ("the password is wrong", "correct the password that directory names"),
-    "530": ("the account may not log on at this hour", "widen its logon hours"),
-    "531": ("the account may not log on from here", "widen its workstations"),
-    "532": ("the password has expired", "set a new one that does not expire"),
-    "533": ("the account is disabled", "enable it in AD"),
-    "701": ("the account has expired", "move its date of expiry"),
-    "773": ("the account must change its password first", "clear 'must change password'"),
-    "775": ("the account is locked", "unlock it in AD and look who locks it"),
+
+# X509_V_ERR_… of OpenSSL.
+_MEND_TRUST: Final = "set directory.tls.ca_file to the CA that signed it"
+_MEND_CERTIFICATE: Final = {
+    9: "set the clocks of this machine and of the domain controller",
+    10: "renew it on the domain controller",
+    62: "call the domain controller by its DNS name in directory.servers",
+    64: "call the domain controller by its DNS name in directory.servers",
 }
 
 
@@ -61,13 +59,43 @@ class LdapError(DirectoryError):
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """How a connection is made safe, and who binds."""
+    """How a connection is made safe, and who binds.
+
+    `auth` is simple, ntlm, kerberos or external; `keytab`, `cert_file` and `key_file` are paths,
+    empty where there is none.
+    """
 
     start: str  # ldaps | starttls | none
     user: str
     ca_file: str | None
     verify: bool
     timeout_s: float
+    auth: str = "simple"
+    keytab: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """The TLS context. Raises DirectoryError where a file can't be used."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise DirectoryError(
+                f"the CA file {self.ca_file} can't be used: {error}",
+                "point directory.tls.ca_file at a PEM file with the CA's certificate",
+            ) from error
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if self.cert_file:
+            try:
+                context.load_cert_chain(self.cert_file, self.key_file or None)
+            except (OSError, ssl.SSLError) as error:
+                raise PasswordError(
+                    f"the client certificate {self.cert_file} can't be used: {error}",
+                    "let directory.tls.cert_file and key_file be PEM files that belong together",
+                ) from error
+        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +160,7 @@ class Session:
 
     def open(self) -> None:
         """Connects, secures and binds; connecting takes half of the timeout at the most."""
-        context = self._context()
-        tls = _Tls(context)
+        tls = _Tls(self._security.context())
         host, port = host_and_port(self.url)
         timeout_s = self._security.timeout_s
         server = ldap3.Server(
@@ -161,38 +188,28 @@ class Session:
             _keep_alive(self._connection.socket, timeout_s)
             if self._security.start == "starttls":
                 self._connection.start_tls(read_server_info=False)
-            bound = self._connection.bind(read_server_info=False)
+            identity = Identity(self._security.auth, self._security.user, self._security.keytab)
+            outcome = bind(self._connection, identity, host, self._password)
         except (LDAPException, OSError) as error:
             failure = tls.failure or error
             self.close()
             raise self._unreachable(failure) from error
-        if not bound:
-            result = self._connection.result
+        except DirectoryError:
             self.close()
-            raise self._refused(result["result"], str(result.get("message") or ""))
+            raise
+        if outcome.code:
+            self.close()
+            raise self._refused(outcome)
         self._connection.socket.settimeout(timeout_s)
         if self._security.start != "none":
             self.certificate = self._connection.socket.getpeercert() or {}
-
-    def _context(self) -> ssl.SSLContext:
-        try:
-            context = ssl.create_default_context(cafile=self._security.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise DirectoryError(
-                f"the CA file {self._security.ca_file} can't be used: {error}",
-                "point directory.tls.ca_file at a PEM file with the CA's certificate",
-            ) from error
-        if not self._security.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
 
     def _unreachable(self, error: Exception) -> DirectoryError:
         """What went wrong while connecting, in words."""
         if isinstance(error, ssl.SSLCertVerificationError):
             return DirectoryError(
                 f"{self.url}: its certificate is refused: {error.verify_message}",
-                "set directory.tls.ca_file to the CA that signed it, and use its DNS name",
+                _MEND_CERTIFICATE.get(error.verify_code, _MEND_TRUST),
             )
         if isinstance(error, ssl.SSLError):
             return DirectoryError(f"{self.url}: TLS failed: {error.reason or error}")
@@ -203,16 +220,12 @@ class Session:
             return DirectoryError(f"{self.url}: DNS does not know this name", "is it spelt right?")
         return DirectoryError(f"{self.url}: {words}", "is it up and reachable?")
 
-    def _refused(self, code: int, text: str) -> DirectoryError:
-        """A bind that failed: AD says why in a sub-code behind `data`."""
-        words = text.rstrip("\0").strip()
-        if code != INVALID_CREDENTIALS:
-            return LdapError(code, f"{self.url}: the bind failed with code {code}: {words}")
-        sub_code = words.partition("data ")[2].partition(",")[0].strip().lower()
-        reason, hint = _REASONS.get(
-            sub_code, (f"name or password is wrong ({words})", "correct directory.user or password")
-        )
-        return CredentialsError(f"{self.url} refuses {self._security.user}: {reason}", hint)
+    def _refused(self, outcome: Outcome) -> DirectoryError:
+        """A bind that failed, in words."""
+        if outcome.code == INVALID_CREDENTIALS:
+            return refusal(self.url, self._security.user or "the client certificate", outcome.text)
+        words = f"{self.url}: the bind failed with code {outcome.code}: {outcome.text}"
+        return LdapError(outcome.code, words)
 
     def close(self) -> None:
         """Ends the connection without waiting for anybody."""
