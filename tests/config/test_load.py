@@ -184,11 +184,6 @@ def test_no_encryption_needs_consent(lines, write):
         ),
         (
             [],
-            "auth: ntlm",
-            ["5:9: directory.auth: ntlm is not in this version yet; use simple"],
-        ),
-        (
-            [],
             "auth: simpel",
             [
                 (
@@ -235,6 +230,15 @@ def test_external_needs_a_certificate(lines, write):
     assert lines(with_them + "  password: pa55\n") == [
         "config.yaml:5:13: directory.password: is for auth: simple or ntlm, not external"
     ]
+
+
+def test_ntlm_takes_a_password(write):
+    assert load(write(directory("auth: ntlm"))).directory.auth == "ntlm"
+
+
+def test_kerberos_needs_a_user(lines):
+    text = directory("auth: kerberos", without=["user", "password_file"])
+    assert lines(text) == ["config.yaml:1:1: directory.user: is required for auth: kerberos"]
 
 
 def test_kerberos_takes_a_keytab(write):

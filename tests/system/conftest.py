@@ -33,9 +33,11 @@ def make(dc: SambaDC, tmp_path: Path) -> Iterator[Make]:
     """Makes installations, and ends what they started; `server` may be a proxy's URL."""
     made: list[Adwatch] = []
 
-    def install(user: str = ORDINARY, server: str = "", **parts: str) -> Adwatch:
+    def install(
+        user: str = ORDINARY, server: str = "", password: str = "", **parts: str
+    ) -> Adwatch:
         config = configured(server or dc.ldaps_url, Path(dc.ca_file), user, **parts)
-        adwatch = Adwatch(tmp_path / str(len(made)), config, dc.service_password)
+        adwatch = Adwatch(tmp_path / str(len(made)), config, password or dc.service_password)
         made.append(adwatch)
         return adwatch
 

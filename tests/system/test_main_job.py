@@ -7,11 +7,10 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from program import Adwatch, configured, wait_for
+from program import Adwatch, wait_for
 
 from system.samba import SambaDC
 
@@ -22,22 +21,6 @@ WITHIN_S = 2.0  # the issue's bound at poll: 1s
 FILTER = "(&(telephoneNumber=*)(objectCategory=person)(objectClass=user)(sAMAccountName=*))"
 
 Make = Callable[..., Adwatch]
-
-
-@pytest.fixture
-def make(dc: SambaDC, tmp_path: Path) -> Iterator[Make]:
-    """Makes installations, and ends what they started."""
-    made: list[Adwatch] = []
-
-    def install(user: str = "svc-adwatch", password: str = "", **parts: str) -> Adwatch:
-        config = configured(dc.ldaps_url, Path(dc.ca_file), user, **parts)
-        adwatch = Adwatch(tmp_path / str(len(made)), config, password or dc.service_password)
-        made.append(adwatch)
-        return adwatch
-
-    yield install
-    for adwatch in made:
-        adwatch.kill()
 
 
 @pytest.fixture

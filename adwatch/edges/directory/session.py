@@ -212,7 +212,8 @@ class Session:
                 _MEND_CERTIFICATE.get(error.verify_code, _MEND_TRUST),
             )
         if isinstance(error, ssl.SSLError):
-            return DirectoryError(f"{self.url}: TLS failed: {error.reason or error}")
+            reason = getattr(error, "reason", None) or error  # ldap3's own has none
+            return DirectoryError(f"{self.url}: TLS failed: {reason}")
         if isinstance(error, TimeoutError):
             return DirectoryError(f"{self.url}: no answer in time", "is it up and reachable?")
         words = str(error).removeprefix("socket connection error while opening: ")
