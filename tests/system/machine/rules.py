@@ -16,7 +16,10 @@ INDEX = st.integers(0, 7)
 PLACE = st.sampled_from(["base", "a", "b", "out"])
 OU = st.sampled_from(["a", "b"])
 GROUP = st.sampled_from(["all", "one", "two"])
-NUMBERS = st.sampled_from([str(n) for n in range(100, 108)] + ["10a", "10A", "*7", "+49 30 1"])
+_NO_NUMBERS = ["LAN", "general", "_1", "1" * 33, "１０１", "٣"]
+NUMBERS = st.sampled_from(
+    [str(n) for n in range(100, 108)] + ["10a", "10A", "*7", "+49 30 1", *_NO_NUMBERS]
+)
 HOSTILE = st.sampled_from(
     [
         "a\nsecret = x",
@@ -36,10 +39,18 @@ HOSTILE = st.sampled_from(
         'a=b,c|d<e>"f"',
         "Ünï–ço\u2028dé",
         "x" * 64,
+        "\0",
+        "a\0b",
+        "\u00a0",
+        "\x85",
+        "\ufeffa",
+        "]",
         "\x1f",
     ]
 )
+_SPOILT = ["cookie", "usn back", "usn ahead", "invocation", "question", "lost", "garbage"]
 TEXTS = st.one_of(HOSTILE, st.text(max_size=20).filter(lambda s: s == s.encode().decode()))
+OCTETS = st.sampled_from([b"\xff", b"a\xc3", b"\xed\xa0\x80", b"\xc0\x80"])
 SINGLE = st.sampled_from(["facsimileTelephoneNumber", "mobile", "userPrincipalName"])
 
 
@@ -83,7 +94,7 @@ class Machine(RuleBasedStateMachine):
             return
         try:
             self.world.do(name, *values)
-        except AssertionError as error:
+        except Exception as error:
             self._broken.append((list(self.world.done), error))
             raise
 
@@ -105,8 +116,8 @@ class Machine(RuleBasedStateMachine):
     def numbers(self, index: int, numbers: list[str]) -> None:
         self._do("change", index, "otherTelephone", numbers)
 
-    @rule(index=INDEX, name=SINGLE, value=st.none() | TEXTS.filter(bool))
-    def value(self, index: int, name: str, value: str | None) -> None:
+    @rule(index=INDEX, name=SINGLE, value=st.none() | TEXTS.filter(bool) | OCTETS)
+    def value(self, index: int, name: str, value: str | bytes | None) -> None:
         self._do("change", index, name, value)
 
     @rule(one=INDEX, other=INDEX)
@@ -121,6 +132,10 @@ class Machine(RuleBasedStateMachine):
     def rename(self, index: int, name: str) -> None:
         self._do("rename", index, name)
 
+    @rule(index=INDEX, login=st.sampled_from(["boris", "ärger", "ßx", "ǆ", "i̇", "x;y"]))
+    def login(self, index: int, login: str) -> None:
+        self._do("login", index, login)
+
     @rule(index=INDEX, place=PLACE)
     def move(self, index: int, place: str) -> None:
         self._do("move", index, place)
@@ -132,6 +147,10 @@ class Machine(RuleBasedStateMachine):
     @rule(name=OU, new=st.sampled_from(["c", "d", "e\\, f"]))
     def rename_ou(self, name: str, new: str) -> None:
         self._do("rename_ou", name, new)
+
+    @rule(name=OU)
+    def delete_ou(self, name: str) -> None:
+        self._do("delete_ou", name)
 
     @rule(index=INDEX, what=st.sampled_from(["disable", "enable", "delete", "recreate"]))
     def account(self, index: int, what: str) -> None:
@@ -155,23 +174,40 @@ class Machine(RuleBasedStateMachine):
     def nested(self, group: str, inner: str, what: str) -> None:
         self._do(what, group, inner)
 
-    @rule(what=st.sampled_from(["kill", "start", "restart", "restart_dc", "swap_dc"]))
+    @rule(group=GROUP, index=st.integers(1, 7))
+    def primary(self, group: str, index: int) -> None:
+        self._do("primary", group, index)
+
+    @rule(group=GROUP, name=st.sampled_from(["g", "]x;", "#exec ", "Ü, "]))
+    def rename_group(self, group: str, name: str) -> None:
+        self._do("rename_group", group, name)
+
+    @rule(index=INDEX)
+    def rotate(self, index: int) -> None:
+        self._do("rotate", index)
+
+    @rule(what=st.sampled_from(["kill", "start", "restart", "restart_dc", "sync"]))
     def process(self, what: str) -> None:
         self._do(what)
 
+    @rule(stays_away=st.booleans())
+    def swap_dc(self, stays_away: bool) -> None:
+        self._do("swap_dc", stays_away)
+
     @rule(
-        how=st.sampled_from(["cookie", "usn back", "usn ahead", "invocation", "question"]),
+        how=st.sampled_from(_SPOILT),
         amount=st.integers(0, 40),
     )
     def cursor(self, how: str, amount: int) -> None:
         self._do("spoil_cursor", how, amount)
 
-    @rule(variant=st.sampled_from(sorted(VARIANTS)), lost=st.booleans())
-    def setup(self, variant: str, lost: bool) -> None:
-        if lost:
-            self._do("lose_state")
-        else:
-            self._do("configure", variant)
+    @rule(variant=st.sampled_from(sorted(VARIANTS)), strict=st.booleans())
+    def setup(self, variant: str, strict: bool) -> None:
+        self._do("configure", variant, strict)
+
+    @rule(output=st.booleans())
+    def lose_state(self, output: bool) -> None:
+        self._do("lose_state", output)
 
     @rule()
     def look(self) -> None:
@@ -179,7 +215,7 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self._do("look")
+            self._do("look", True)
         finally:
             self._counts.update(self.world.counts)
             self.world.close()
