@@ -21,7 +21,7 @@ def test_after_quiet_the_peers_are_what_ad_says(
     dc: SambaDC, tmp_path: Path, combination: Combination
 ) -> None:
     counts: Counter[str] = Counter()
-    examples([dc], combination, tmp_path, counts, count=2, steps=20)
+    examples([dc], combination, tmp_path, counts, count=2, steps=6)
     assert counts["look"] >= 2
 
 

@@ -162,8 +162,8 @@ def soak(combination: Combination, seconds: float) -> Counter[str]:
                     combination,
                     folder,
                     counts,
-                    count=4,
-                    steps=40,
+                    count=8,
+                    steps=12,
                     go_on=lambda: time.monotonic() < until,
                     seeded=number,
                 )

@@ -124,7 +124,7 @@ class World:
         self._folder = folder / self._name
         self._build()
         self.adwatch = Adwatch(self._folder, self._config(), self.dc.service_password)
-        self.adwatch.start()
+        self.adwatch.start("--verbose")
 
     def _build(self) -> None:
         self._ous = {"top": self._add_ou(self._name, self.dc.staff_dn)}
@@ -374,9 +374,11 @@ class World:
         self._member(group, self._dn(self._groups[inner]), MODIFY_DELETE)
 
     def primary(self, group: str, index: int) -> None:
-        """A member's primary group becomes this one, which memberOf then no longer lists."""
+        """A user's primary group becomes this one, which memberOf then no longer lists."""
         if user := self._user(index):
             self._touch(user)
+            with suppress(LDAPOperationResult):  # it is a member already
+                self._member(group, self._dn(user.guid), MODIFY_ADD)
             admin, dn = self.dc.admin(), self._dn(self._groups[group])
             admin.search(dn, "(objectClass=*)", BASE, attributes=["objectSid"])
             sid = admin.response[0]["raw_attributes"]["objectSid"][0]
@@ -402,7 +404,7 @@ class World:
     def start(self) -> None:
         """Starts adwatch where it is down."""
         if self.adwatch.running is None:
-            self.adwatch.start()
+            self.adwatch.start("--verbose")
 
     def restart(self) -> None:
         """An orderly stop and a start; one that has only just begun dies of the signal."""
@@ -411,7 +413,7 @@ class World:
             ended = self.adwatch.running.wait(LONGEST_S)
             assert ended in (0, -signal.SIGTERM), f"adwatch ended with {ended}"
             self.adwatch.running = None
-        self.adwatch.start()
+        self.adwatch.start("--verbose")
 
     def lose_state(self, output: bool = True) -> None:
         """The state directory is gone, and the output or not; the key is kept elsewhere."""
@@ -422,7 +424,7 @@ class World:
         self._touch_all()
         self._replicate()
         self._rows, self._first_start = 0, True
-        self.adwatch.start()
+        self.adwatch.start("--verbose")
 
     def rotate(self, index: int) -> None:
         """A served user gets another secret."""
@@ -460,7 +462,7 @@ class World:
                     text = json.dumps(_spoilt(json.loads(found[0]), how, amount))
                     database.execute("UPDATE meta SET value = ? WHERE key = 'cursor'", (text,))
                 database.commit()
-        self.adwatch.start()
+        self.adwatch.start("--verbose")
 
     def configure(self, variant: str, strict: bool = False) -> None:
         """Another filter and another mapping; `strict` lets a person approve of removals."""
@@ -468,7 +470,7 @@ class World:
         self.variant, self.strict = variant, strict
         self._touch_all()
         self.adwatch.config.write_text(self._config())
-        self.adwatch.start()
+        self.adwatch.start("--verbose")
 
     def restart_dc(self) -> None:
         """The domain controller loses its power and gets it back."""
@@ -502,19 +504,21 @@ class World:
     def look(self, stays: bool = False) -> None:
         """After quiet, peers, file and history must be what AD says; `stays`: from then on."""
         if self.adwatch.running is None:
-            self.adwatch.start()
+            self.adwatch.start("--verbose")
         self._replicate()
         deadline = time.monotonic() + QUIET_S
         while fault := self.fault():
             if time.monotonic() > deadline:
-                log = self.adwatch.log.read_text()[-3000:]
+                log = self.adwatch.log.read_text()[-6000:]
                 raise DifferenceError(f"{self.combination}: {fault}\n{log}")
             if fault.startswith("held"):
                 self._approve()
             time.sleep(0.05)  # between two looks, of which the deadline bounds the number
         if stays:
             self._stays()
-        self.counts["full reads by adwatch"] = self.adwatch.log.read_text().count("event=full_read")
+        log = self.adwatch.log.read_text()
+        for event, what in (("full_read", "full reads"), ("compare", "comparisons")):
+            self.counts[f"{what} by adwatch"] = log.count(f" event={event} ")
         self._touched = set()
         self._first_start = False
 
@@ -545,7 +549,7 @@ class World:
         try:
             return json.loads(done.stdout)
         except ValueError as error:
-            log = self.adwatch.log.read_text()[-3000:]
+            log = self.adwatch.log.read_text()[-6000:]
             raise DifferenceError(
                 f"{command} says {done.stdout!r}, {done.stderr}\n{log}"
             ) from error
