@@ -21,19 +21,19 @@ def test_after_quiet_the_peers_are_what_ad_says(
     dc: SambaDC, tmp_path: Path, combination: Combination
 ) -> None:
     counts: Counter[str] = Counter()
-    examples([dc], combination, tmp_path, counts, count=2, steps=20)
+    examples([dc], combination, tmp_path, counts, count=2, steps=6)
     assert counts["look"] >= 2
 
 
 def test_the_oracle_sees_a_peer_too_few_and_a_value_too_many(dc: SambaDC, tmp_path: Path) -> None:
     world = World([dc], COMBINATIONS[0], tmp_path)
     try:
-        world.do("create", "anna", "a", {"telephoneNumber": "101"})
+        world.do("create", "anna", "a", {"telephoneNumber": "106"})
         world.do("look")
         text = world.adwatch.text()
         assert world.fault() == ""
-        world.adwatch.output.write_text(text.replace("[101](lan)", "[102](lan)"))
-        assert world.fault().startswith("sections ['102', '9")
+        world.adwatch.output.write_text(text.replace("[106](lan)", "[107](lan)"))
+        assert "'107'" in world.fault()
         world.adwatch.output.write_text(text.replace("context = users", "context = lab"))
         assert "'context': 'lab'" in world.fault()
         world.do("restart")

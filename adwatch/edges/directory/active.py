@@ -298,6 +298,7 @@ class ActiveDirectory:
             return self._read_all(link, feeds.read_gate(link.session), known, None)
         listed = self._scope.listed()
         have = known()
+        log.debug(line("compare", users=len(listed)))
         odd = {guid for guid, seen in listed.items() if have.get(guid) != seen}
         odd |= frozenset(have) - frozenset(listed)
         if len(odd) > BY_GUID + len(listed) // _ODD_SHARE:

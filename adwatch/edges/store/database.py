@@ -159,12 +159,18 @@ class Store:
         )
 
     def cursor(self) -> Cursor | None:
-        """Up to where the directory is known, None before the first full read."""
+        """Up to where the directory is known, None before the first full read.
+
+        A damaged one is nobody's, so that everything is read again.
+        """
         text = self.meta("cursor")
         if not text:
             return None
-        said = json.loads(text)
-        return Cursor(**{**said, "cookie": bytes.fromhex(said["cookie"])})
+        try:
+            said = json.loads(text)
+            return Cursor(**{**said, "cookie": bytes.fromhex(said["cookie"])})
+        except (ValueError, TypeError, KeyError):
+            return Cursor(server="", invocation="", usn=0, cookie=b"", question="")
 
     def seen(self) -> dict[str, Seen]:
         """Every user in scope as it was last read, by GUID."""

@@ -35,6 +35,10 @@ Operation = tuple[str, tuple[Any, ...]]
 class FoundError(AssertionError):
     """A sequence of operations after which adwatch differs from AD; it names the script."""
 
+    def __init__(self, message: str, operations: list[Operation]) -> None:
+        super().__init__(message)
+        self.operations = operations
+
 
 def examples(
     dcs: Sequence[SambaDC],
@@ -75,7 +79,7 @@ def examples(
         operations, fault = broken[0]
         script = write_script(combination, operations, fault)
         raise FoundError(
-            f"{fault}\nrun again: PYTHONPATH=tests .venv/bin/python {script}"
+            f"{fault}\nrun again: PYTHONPATH=tests .venv/bin/python {script}", operations
         ) from error
 
 
@@ -87,9 +91,9 @@ def fails(
     try:
         for name, values in operations:
             world.do(name, *values)
-        world.do("look")
-    except AssertionError as error:
-        return str(error)
+        world.do("look", True)
+    except Exception as error:  # noqa: BLE001 - a difference, whatever it is
+        return f"{type(error).__name__}: {error}"
     finally:
         world.close()
     return ""
@@ -158,22 +162,21 @@ def soak(combination: Combination, seconds: float) -> Counter[str]:
                     combination,
                     folder,
                     counts,
-                    count=4,
-                    steps=40,
+                    count=8,
+                    steps=12,
                     go_on=lambda: time.monotonic() < until,
                     seeded=number,
                 )
             except FoundError as found:
                 print(f"{combination}: DIFFERENT: {found}", flush=True)
                 counts["differences"] += 1
-                _shorten(dcs, combination, folder)
+                _shorten(dcs, combination, folder, found.operations)
     return counts
 
 
-def _shorten(dcs: Sequence[SambaDC], combination: Combination, folder: Path) -> None:
-    newest = max(OUT.glob("*.py"), key=lambda path: path.stat().st_mtime)
-    text = newest.read_text()
-    operations = eval(text[text.index("[\n") : text.rindex(")")])
+def _shorten(
+    dcs: Sequence[SambaDC], combination: Combination, folder: Path, operations: list[Operation]
+) -> None:
     fewer = shrunk(operations, lambda o: fails(dcs, combination, folder, o), SHRINK_S)
     fault = AssertionError(fails(dcs, combination, folder, fewer) or "not every time")
     print(f"{combination}: shorter: {write_script(combination, fewer, fault)}", flush=True)

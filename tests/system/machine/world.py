@@ -22,7 +22,7 @@ from typing import Any
 from ldap3 import BASE, MODIFY_ADD, MODIFY_DELETE, MODIFY_REPLACE
 from ldap3.core.exceptions import LDAPOperationResult
 from ldap3.utils.conv import escape_bytes
-from ldap3.utils.dn import safe_rdn
+from ldap3.utils.dn import escape_rdn, safe_rdn
 from program import LONGEST_S, Adwatch
 
 from system.machine.oracle import (
@@ -37,6 +37,7 @@ from system.samba import SambaDC, replicates, wait_until
 
 QUIET_S = 60.0
 _SHOW_DELETED = ("1.2.840.113556.1.4.417", True, None)
+_TREE_DELETE = ("1.2.840.113556.1.4.805", True, None)
 _CONFIG = """\
 directory:
   servers: [{servers}]
@@ -61,7 +62,7 @@ outputs:
 asterisk:
   command: ['true']
   settle: 50ms
-safety: {{max_removals: 1000}}
+safety: {{{safety}}}
 state: state
 """
 
@@ -110,15 +111,20 @@ class World:
         self.counts: Counter[str] = Counter()
         self.users: list[_User] = []
         self.variant = "original"
+        self.strict = False
         self.secrets: dict[str, str] = {}
         self._holders: dict[str, str] = {}
         self._touched: set[str] | None = set()
+        self._before: dict[str, dict[str, str]] = {}
+        self._rows = 0
+        self._first_start = False
+        self._away: list[SambaDC] = []
         self._serial = 0
         self._name = "m" + uuid.uuid4().hex[:8]
         self._folder = folder / self._name
         self._build()
         self.adwatch = Adwatch(self._folder, self._config(), self.dc.service_password)
-        self.adwatch.start()
+        self.adwatch.start("--verbose")
 
     def _build(self) -> None:
         self._ous = {"top": self._add_ou(self._name, self.dc.staff_dn)}
@@ -168,6 +174,7 @@ class World:
             feed=self.combination.feed,
             push=str(self.combination.push).lower(),
             peers=variant.peers,
+            safety=f"max_removals: {1 if self.strict else 1000}, max_removals_percent: 1",
         )
 
     # What happens in AD. An operation that the domain controller refuses changes nothing.
@@ -176,6 +183,8 @@ class World:
         """Records one operation and does it."""
         self.done.append((name, values))
         self.counts[name] += 1
+        if name not in ("look", "kill", "start", "restart", "sync", "restart_dc"):
+            self._first_start = False
         try:
             getattr(self, name)(*values)
         except LDAPOperationResult:
@@ -201,7 +210,7 @@ class World:
         self.users.append(_User(self._guid(dn), whole))
         self._touch(self.users[-1])
 
-    def change(self, index: int, name: str, value: str | list[str] | None) -> None:
+    def change(self, index: int, name: str, value: str | bytes | list[str] | None) -> None:
         """Other values of an attribute, or none."""
         if user := self._user(index):
             self._touch(user)
@@ -237,6 +246,15 @@ class World:
             rdn = f"CN={name}{user.login}"
             self.dc.admin().modify_dn(self._dn(user.guid), rdn)
 
+    def login(self, index: int, login: str) -> None:
+        """Another login, and so another name."""
+        if user := self._user(index):
+            self._touch(user)
+            self._serial += 1
+            whole = f"{login[:10]}{self._name[1:]}{self._serial}"
+            self.dc.modify(self._dn(user.guid), sAMAccountName=whole)
+            user.login = whole
+
     def move(self, index: int, place: str) -> None:
         """Into another OU, below the base or outside of it."""
         if user := self._user(index):
@@ -257,6 +275,25 @@ class World:
         """Another name for an OU, and so another DN for all in it."""
         self._touch_all()
         self.dc.admin().modify_dn(self._dn(self._ous[name]), f"OU={new}")
+
+    def delete_ou(self, name: str) -> None:
+        """An OU goes with all in it, and an empty one of that name comes in its place."""
+        self._touch_all()
+        dn = self._dn(self._ous[name])
+        inside = [self._ous[n] for n in ("a", "b") if n != name]
+        if any(self._dn(guid).endswith("," + dn) for guid in inside):
+            return  # the other OU is in it, which the operations to come still need
+        below = self._below(dn)
+        self.dc.admin().delete(dn, controls=[_TREE_DELETE])
+        for user in self.users:
+            user.deleted = user.deleted or user.guid in below
+        self._ous[name] = self._add_ou(f"{name}{len(self.done)}", self._dn(self._ous["base"]))
+
+    def _below(self, dn: str) -> set[str]:
+        admin = self.dc.admin()
+        admin.search(dn, "(objectClass=user)", attributes=["objectGUID"])
+        found = (r["raw_attributes"] for r in admin.response if r["type"] == "searchResEntry")
+        return {str(uuid.UUID(bytes_le=values["objectGUID"][0])) for values in found}
 
     def disable(self, index: int) -> None:
         """The account can't be used from now on."""
@@ -336,6 +373,25 @@ class World:
         self._touch_all()
         self._member(group, self._dn(self._groups[inner]), MODIFY_DELETE)
 
+    def primary(self, group: str, index: int) -> None:
+        """A user's primary group becomes this one, which memberOf then no longer lists."""
+        if user := self._user(index):
+            self._touch(user)
+            with suppress(LDAPOperationResult):  # it is a member already
+                self._member(group, self._dn(user.guid), MODIFY_ADD)
+            admin, dn = self.dc.admin(), self._dn(self._groups[group])
+            admin.search(dn, "(objectClass=*)", BASE, attributes=["objectSid"])
+            sid = admin.response[0]["raw_attributes"]["objectSid"][0]
+            rid = int.from_bytes(sid[-4:], "little")
+            self.dc.modify(self._dn(user.guid), primaryGroupID=rid)
+
+    def rename_group(self, group: str, name: str) -> None:
+        """Another name for a group, and so another memberOf for all in it."""
+        if group != "all":  # the filter names that one
+            self._touch_all()
+            rdn = f"CN={escape_rdn(name + self._name)}-{group}"
+            self.dc.admin().modify_dn(self._dn(self._groups[group]), rdn)
+
     def _member(self, group: str, dn: str, how: str) -> None:
         self.dc.admin().modify(self._dn(self._groups[group]), {"member": [(how, [dn])]})
 
@@ -348,7 +404,7 @@ class World:
     def start(self) -> None:
         """Starts adwatch where it is down."""
         if self.adwatch.running is None:
-            self.adwatch.start()
+            self.adwatch.start("--verbose")
 
     def restart(self) -> None:
         """An orderly stop and a start; one that has only just begun dies of the signal."""
@@ -357,15 +413,37 @@ class World:
             ended = self.adwatch.running.wait(LONGEST_S)
             assert ended in (0, -signal.SIGTERM), f"adwatch ended with {ended}"
             self.adwatch.running = None
-        self.adwatch.start()
+        self.adwatch.start("--verbose")
 
-    def lose_state(self) -> None:
-        """The state directory is gone; the key is kept elsewhere."""
+    def lose_state(self, output: bool = True) -> None:
+        """The state directory is gone, and the output or not; the key is kept elsewhere."""
         self.adwatch.kill()
         shutil.rmtree(self._folder / "state", ignore_errors=True)
-        self.adwatch.output.unlink(missing_ok=True)  # else what it had and AD lost is held
+        if output or self.strict:  # what it had and AD has not is held then, for good
+            self.adwatch.output.unlink(missing_ok=True)
         self._touch_all()
-        self.adwatch.start()
+        self._replicate()
+        self._rows, self._first_start = 0, True
+        self.adwatch.start("--verbose")
+
+    def rotate(self, index: int) -> None:
+        """A served user gets another secret."""
+        guids = sorted(set(self._holders.values()) & set(self.secrets))
+        if guids and self.adwatch.running is not None:
+            guid = guids[index % len(guids)]
+            done = self.adwatch("secret", guid, "--rotate")
+            if done.returncode == 0:
+                if done.stdout.strip() == self.secrets[guid]:
+                    raise DifferenceError(f"the secret of {guid} stays when it is rotated")
+                self.secrets[guid] = done.stdout.strip()
+            else:
+                self.counts["rotate refused"] += 1
+
+    def sync(self) -> None:
+        """A person asks for a turn, of the service where one runs."""
+        done = self.adwatch("sync")
+        if done.returncode not in (0, 4, 6, 7) or "Traceback" in done.stderr:
+            raise DifferenceError(f"sync exits {done.returncode}: {done.stderr}")
 
     def spoil_cursor(self, how: str, amount: int) -> None:
         """The cursor is lost, or says something else."""
@@ -374,71 +452,132 @@ class World:
         if store.exists():
             with closing(sqlite3.connect(store)) as database:
                 found = database.execute("SELECT value FROM meta WHERE key = 'cursor'").fetchone()
-                if found:
+                if found and how == "lost":
+                    if self.strict:  # as lose_state does, and for the same reason
+                        self.adwatch.output.unlink(missing_ok=True)
+                    database.execute("DELETE FROM meta WHERE key = 'cursor'")
+                elif found and how == "garbage":
+                    database.execute("UPDATE meta SET value = ? WHERE key = 'cursor'", ("{x",))
+                elif found:
                     text = json.dumps(_spoilt(json.loads(found[0]), how, amount))
                     database.execute("UPDATE meta SET value = ? WHERE key = 'cursor'", (text,))
-                    database.commit()
-        self.adwatch.start()
+                database.commit()
+        self.adwatch.start("--verbose")
 
-    def configure(self, variant: str) -> None:
-        """Another filter and another mapping."""
+    def configure(self, variant: str, strict: bool = False) -> None:
+        """Another filter and another mapping; `strict` lets a person approve of removals."""
         self.adwatch.kill()
-        self.variant = variant
+        self.variant, self.strict = variant, strict
         self._touch_all()
         self.adwatch.config.write_text(self._config())
-        self.adwatch.start()
+        self.adwatch.start("--verbose")
 
     def restart_dc(self) -> None:
         """The domain controller loses its power and gets it back."""
         self.dc.kill()
         self.dc.start()
 
-    def swap_dc(self) -> None:
-        """Another domain controller is used from now on; the one so far is away for a while."""
+    def swap_dc(self, stays_away: bool = False) -> None:
+        """Another domain controller is used from now on; the one so far is away for a while.
+
+        With `stays_away` that is until they replicate, and it comes back behind the other.
+        """
         before, others = self.dc, [dc for dc in self.dcs if dc is not self.dc]
         if others:
             self._replicate()
             self.dc = others[0]
             before.kill()
-            before.start()
+            self._away = [before]
+            if not stays_away:
+                self._return()
+
+    def _return(self) -> None:
+        while self._away:
+            self._away.pop().start()
 
     def _replicate(self) -> None:
+        self._return()
         for other in self.dcs:
             if other is not self.dc:
                 wait_until(lambda to=other: replicates(self.dc, to), QUIET_S, "they replicate")  # type: ignore[misc]
 
-    def look(self) -> None:
-        """After quiet, peers, file and history must be what AD says."""
+    def look(self, stays: bool = False) -> None:
+        """After quiet, peers, file and history must be what AD says; `stays`: from then on."""
         if self.adwatch.running is None:
-            self.adwatch.start()
+            self.adwatch.start("--verbose")
         self._replicate()
         deadline = time.monotonic() + QUIET_S
         while fault := self.fault():
             if time.monotonic() > deadline:
-                log = self.adwatch.log.read_text()[-3000:]
+                log = self.adwatch.log.read_text()[-6000:]
                 raise DifferenceError(f"{self.combination}: {fault}\n{log}")
+            if fault.startswith("held"):
+                self._approve()
             time.sleep(0.05)  # between two looks, of which the deadline bounds the number
-        self.counts["full reads by adwatch"] = self.adwatch.log.read_text().count("event=full_read")
+        if stays:
+            self._stays()
+        log = self.adwatch.log.read_text()
+        for event, what in (("full_read", "full reads"), ("compare", "comparisons")):
+            self.counts[f"{what} by adwatch"] = log.count(f" event={event} ")
         self._touched = set()
+        self._first_start = False
+
+    def _stays(self) -> None:
+        """What equals AD must do so still after adwatch has read it once more."""
+        wanted, at = self._wanted(), self._said("status")["directory"]["last_success"]
+        wait_until(
+            lambda: self._said("status")["directory"]["last_success"] > at, QUIET_S, "a reading"
+        )
+        fault = self.fault()
+        if fault and self._wanted() == wanted:  # else an account has expired just now
+            raise DifferenceError(f"{self.combination}: it did not stay so: {fault}")
+        while fault := self.fault():
+            self.counts["changed while looked at"] += 1
+            if self._wanted() == wanted:
+                raise DifferenceError(f"{self.combination}: it did not stay so: {fault}")
+            time.sleep(0.05)
+
+    def _approve(self) -> None:
+        """A person lets the removals through that are held."""
+        done = self.adwatch("approve")
+        if done.returncode:
+            raise DifferenceError(f"approve exits {done.returncode}: {done.stderr}")
+        self.counts["approved"] += len(done.stdout.splitlines())
+
+    def _said(self, *command: str) -> Any:
+        done = self.adwatch(*command, "--json")
+        try:
+            return json.loads(done.stdout)
+        except ValueError as error:
+            log = self.adwatch.log.read_text()[-6000:]
+            raise DifferenceError(
+                f"{command} says {done.stdout!r}, {done.stderr}\n{log}"
+            ) from error
+
+    def _wanted(self) -> Expected:
+        return expected(
+            self.dc,
+            self.combination.account,
+            self._dn(self._ous["base"]),
+            VARIANTS[self.variant],
+            self._dn(self._groups["all"]),
+        )
 
     def fault(self) -> str:
         """The first thing that is not as AD says, empty where all is."""
         if self.adwatch.running is not None and self.adwatch.running.poll() is not None:
             return f"adwatch ended with {self.adwatch.running.returncode}"
-        variant = VARIANTS[self.variant]
-        wanted = expected(
-            self.dc,
-            self.combination.account,
-            self._dn(self._ous["base"]),
-            variant,
-            self._dn(self._groups["all"]),
-        )
-        if fault := self._file_fault(wanted):
+        wanted = self._wanted()
+        fault = self._file_fault(wanted)
+        if fault and not self.strict:
             return fault
         with ThreadPoolExecutor() as pool:  # three processes on two cores
             commands = ("status",), ("peers",), ("history", "--limit", "100000")
-            answers = pool.map(lambda c: self.adwatch(*c, "--json").stdout, commands)
-            status, peers, history = map(json.loads, answers)
+            status, peers, history = pool.map(lambda c: self._said(*c), commands)
+        if status["state"] == "held" and self.strict:
+            return f"held: {status['peers']}"
+        if fault:
+            return fault
         if status["state"] != "online" or status["directory"]["comparison_owed"]:
             return f"not at rest: {status}"
         by_guid = {peer.pop("guid"): peer for peer in peers}
@@ -446,6 +585,7 @@ class World:
         fault = fault or self._history_fault(history, by_guid) or self._file_fault(wanted)
         if not fault:
             self._holders = {peer["number"].lower(): g for g, peer in by_guid.items()}
+            self._before, self._rows = by_guid, len(history)
         return fault or self._secret_fault()
 
     def _file_fault(self, wanted: Expected) -> str:
@@ -478,6 +618,8 @@ class World:
             stays = self._touched is not None and before in guids and before not in self._touched
             if stays and holders[number] != before:
                 return f"{number} went from {before} to {holders[number]}"
+            if self._first_start and holders[number] != guids[0]:
+                return f"{number} is with {holders[number]}, and {guids[0]} is older"
         refused = len(wanted.faulty) + sum(len(guids) - 1 for guids in rivals.values())
         if status["peers"] != {"served": len(peers), "rejected": refused, "held": 0}:
             return f"{status['peers']}, and {refused} can't be served"
@@ -487,7 +629,15 @@ class World:
         self, rows: Sequence[Mapping[str, Any]], peers: Mapping[str, Mapping[str, str]]
     ) -> str:
         told = replayed(rows)
-        return "" if told == peers else f"history leads to {told}, and the peers are {peers}"
+        if told != peers:
+            return f"history leads to {told}, and the peers are {peers}"
+        for row in rows[self._rows :]:
+            guid = str(row["guid"])
+            stayed = guid in peers and peers[guid] == self._before.get(guid)
+            untouched = self._touched is not None and guid not in self._touched
+            if stayed and untouched and row["what"] in ("added", "changed", "removed"):
+                return f"history tells of a user that nobody touched: {row}"
+        return ""
 
     def _secret_fault(self) -> str:
         for number, options in as_asterisk_reads(self.adwatch.text()).items():
@@ -502,9 +652,9 @@ class World:
     def close(self) -> None:
         """Leaves nothing behind, in AD or here."""
         self.adwatch.kill()
+        self._return()
         with suppress(LDAPOperationResult):
-            tree_delete = ("1.2.840.113556.1.4.805", True, None)
-            self.dc.admin().delete(self._dn(self._ous["top"]), controls=[tree_delete])
+            self.dc.admin().delete(self._dn(self._ous["top"]), controls=[_TREE_DELETE])
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
