@@ -15,6 +15,7 @@ from adwatch.core.ldapfilter import filter_attributes
 from adwatch.core.mapping import ALWAYS_ASKED
 from adwatch.core.model import Entry, Reach
 from adwatch.edges import asterisk
+from adwatch.edges.directory.security import mend_certificate
 from adwatch.edges.directory.session import host_and_port
 from adwatch.errors import AdwatchError, DirectoryError, OutputError
 from adwatch.service import Service
@@ -145,7 +146,7 @@ def _tls(config: Config, host: str, connection: socket.socket) -> Result:
             ends = str((secured.getpeercert() or {}).get("notAfter", ""))
     except (ssl.SSLError, OSError) as error:
         cause = getattr(error, "verify_message", "") or str(error.strerror or error)
-        return Result(False, what, cause, "set directory.tls.ca_file to the CA that signed it")
+        return Result(False, what, cause, mend_certificate(error))
     return _days(what, ends)
 
 

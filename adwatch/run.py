@@ -147,6 +147,7 @@ class Runner:
     def _turn(self, how: str) -> Turn:
         """One turn, and what the pace makes of it."""
         begun, wall = time.monotonic(), time.time()
+        sent = "" if self._health.reach.server else self._password_now()
         turn = self._service.turn(how)
         self._health.turned = True
         now = time.monotonic()
@@ -158,6 +159,8 @@ class Runner:
             self._pace = self._pace.read(now, reconciled=turn.full, expiry_in=wait)
             self._look_after_connection(turn, now)
             self._refused_password = ""
+            if self._service.store.meta("refused"):
+                self._service.store.remember("refused", "")
             if turn.full:
                 self._health.last_reconcile = wall
             if how == "compare":
@@ -169,7 +172,7 @@ class Runner:
                 self._service.directory.listen(self._on_push)
         else:
             counts = isinstance(fault, CredentialsError) and fault.counts
-            self._refused_password = self._password_now() if counts else ""
+            self._refused_password = sent if counts else ""
             self._pace = self._pace.failed(now, random.random(), refused=counts)  # noqa: S311
             if counts:
                 self._remember_refusal(self._pace.poll_at - now)
@@ -213,9 +216,11 @@ class Runner:
         """Waits out what is left of the rest that another process began."""
         said = json.loads(self._service.store.meta("refused") or "{}")
         rest, password = said.get("until", 0.0) - time.time(), self._password_now()
-        if rest > 0 and said["proof"] == _digest(said["salt"], password):
+        if not said or said["proof"] != _digest(said["salt"], password):
+            return
+        self._pace = self._pace.resumed(said["failures"], max(0.0, rest), now)
+        if rest > 0:
             self._refused_password = password
-            self._pace = self._pace.resumed(said["failures"], rest, now)
             ends = moment(said["until"])
             hint = "another password is tried at once"
             fault = CredentialsError(f"the account was refused; it is tried again at {ends}", hint)

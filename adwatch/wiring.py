@@ -12,7 +12,7 @@ from adwatch.core.mapping import Expressions, Mapper
 from adwatch.core.render import Format, Renderer, RenderError
 from adwatch.edges.directory import Directory
 from adwatch.edges.directory.active import ActiveDirectory, Settings
-from adwatch.edges.directory.session import Security
+from adwatch.edges.directory.security import Security
 from adwatch.edges.keyfile import KeyFile
 from adwatch.edges.store import Store
 from adwatch.errors import ConfigError, Fault, PasswordError
@@ -83,7 +83,8 @@ def proof_reader(config: Config) -> Callable[[], str]:
     """Reads anew at each call what proves who adwatch is, to tell one proof from another."""
     wanted = config.directory
     if wanted.auth in ("simple", "ntlm"):
-        return password_reader(config)
+        password = password_reader(config)
+        return lambda: f"{wanted.user}\0{password()}"
     path = _path(config, wanted.keytab) or str(wanted.tls.cert_file or "")
 
     def read() -> str:

@@ -97,7 +97,16 @@ class Directory(Part):
         if len(self.base) > 1 and any(re.fullmatch("(?i)dc=[^,]*", dn) for dn in self.base[1:]):
             message = "are the parts of one name; put it in quotes, for a comma ends an item"
             yield Wrongness(("base",), message)
+        yield from self._external()
         yield from self._identity()
+
+    def _external(self) -> Iterator[Wrongness]:
+        if self.auth == "external" and self.tls.start == "none":
+            yield Wrongness(
+                ("auth",),
+                "external shows a certificate in TLS, and tls.start is none",
+                (("auth",), ("tls", "start")),
+            )
 
     def _identity(self) -> Iterator[Wrongness]:
         auth = (("auth",),)

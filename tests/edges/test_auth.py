@@ -14,8 +14,9 @@ from system.samba import SambaDC, run
 
 from adwatch.edges.directory import bind as bind_module
 from adwatch.edges.directory.bind import refusal
+from adwatch.edges.directory.security import Security
 from adwatch.edges.directory.session import BASE as BASE_SCOPE
-from adwatch.edges.directory.session import Security, Session
+from adwatch.edges.directory.session import Session
 from adwatch.errors import CredentialsError, DirectoryError, PasswordError
 
 KRB5_CONF = """\

@@ -15,7 +15,8 @@ from program import wait_for
 
 from adwatch.core.model import Batch, Cursor, Entry, Seen
 from adwatch.edges.directory.active import ActiveDirectory, Settings
-from adwatch.edges.directory.session import LdapError, Row, Security, Session
+from adwatch.edges.directory.security import Security
+from adwatch.edges.directory.session import LdapError, Row, Session
 from adwatch.errors import CredentialsError, DirectoryError
 from adwatch.testing import MemoryDirectory
 

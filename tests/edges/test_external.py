@@ -11,7 +11,8 @@ import pytest
 from certificates import Authority
 from system.samba import DOCKER, ensure, free_port, run, wait_until
 
-from adwatch.edges.directory.session import Security, Session
+from adwatch.edges.directory.security import Security
+from adwatch.edges.directory.session import Session
 from adwatch.errors import DirectoryError, PasswordError
 
 

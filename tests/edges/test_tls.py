@@ -15,7 +15,8 @@ import pytest
 from certificates import DAY, Authority, key_of, pem_of
 from system.samba import SambaDC
 
-from adwatch.edges.directory.session import Security, Session
+from adwatch.edges.directory.security import Security
+from adwatch.edges.directory.session import Session
 from adwatch.errors import DirectoryError
 
 START_TLS_DONE = bytes.fromhex("78070a010004000400")  # RFC 4511, 4.14.2

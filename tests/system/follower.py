@@ -8,7 +8,8 @@ from typing import Any
 
 from adwatch.core.model import Batch, Cursor, Entry, Seen
 from adwatch.edges.directory.active import ActiveDirectory, Settings
-from adwatch.edges.directory.session import Security, Session
+from adwatch.edges.directory.security import Security
+from adwatch.edges.directory.session import Session
 from system.samba import SambaDC
 
 STAFF = "OU=Staff,DC=example,DC=test"

@@ -24,12 +24,8 @@ from adwatch.edges.directory import feeds
 from adwatch.edges.directory.links import Link, Links, Servers
 from adwatch.edges.directory.push import Push
 from adwatch.edges.directory.scope import BY_GUID, Scope, guid_of, to_entry
-from adwatch.edges.directory.session import (
-    SUBTREE,
-    LdapError,
-    Security,
-    Session,
-)
+from adwatch.edges.directory.security import Security
+from adwatch.edges.directory.session import SUBTREE, LdapError, Session
 from adwatch.errors import DirectoryError
 
 log = logging.getLogger(__name__)

@@ -7,15 +7,20 @@ Over TLS no SASL layer may be asked for, and a SASL bind is tied to the server's
 from __future__ import annotations
 
 import hashlib
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, Final, NoReturn, TypeVar
 
 from ldap3 import SASL
 from ldap3.operation.bind import bind_operation
 from ldap3.operation.extended import extended_operation
 
 from adwatch.errors import CredentialsError, DirectoryError, PasswordError
+
+T = TypeVar("T")
 
 _IN_PROGRESS: Final = 14
 _WHO_AM_I: Final = "1.3.6.1.4.1.4203.1.11.3"  # RFC 4532
@@ -26,7 +31,13 @@ _CLIENT_UNKNOWN: Final = -1765328378
 _WRONG_KEY: Final = -1765328360
 _CLOCK_SKEW: Final = -1765328347
 _NO_KEY: Final = (-1765328203, -1765328174)  # for this name; or no keytab at all
+_REVOKED: Final = -1765328366
+_EXPIRED: Final = -1765328383
+_KEY_EXPIRED: Final = -1765328361
 _HINTS: Final = {
+    _REVOKED: "enable or unlock the account in AD, or move its date of expiry",
+    _EXPIRED: "move the account's date of expiry in AD",
+    _KEY_EXPIRED: "clear 'must change password' in AD, or set a password that does not expire",
     _SERVER_UNKNOWN: "name the server in directory.servers as AD does, such as dc1.example.test",
     _CLIENT_UNKNOWN: "correct directory.user",
     _WRONG_KEY: "export the keytab anew: it does not fit the account's password any more",
@@ -71,8 +82,10 @@ class Outcome:
     text: str
 
 
-def bind(connection: Any, identity: Identity, host: str, password: str) -> Outcome:
-    """Binds an open ldap3 connection to `host`.
+def bind(
+    connection: Any, identity: Identity, host: str, password: str, timeout_s: float
+) -> Outcome:
+    """Binds an open ldap3 connection to `host`; Kerberos may take so many seconds.
 
     Raises PasswordError where this machine lacks what that needs, CredentialsError or
     DirectoryError where Kerberos refuses; ldap3's exceptions go through.
@@ -80,7 +93,7 @@ def bind(connection: Any, identity: Identity, host: str, password: str) -> Outco
     if identity.auth == "external":
         return _external(connection)
     if identity.auth in ("ntlm", "kerberos"):
-        return _spnego(connection, identity, host, password)
+        return _spnego(connection, identity, host, password, timeout_s)
     connection.bind(read_server_info=False)
     return _outcome(connection.result)
 
@@ -113,11 +126,15 @@ def _is_somebody(connection: Any) -> bool:
     return bool(who) and b"ANONYMOUS" not in bytes(who).upper()
 
 
-def _spnego(connection: Any, identity: Identity, host: str, password: str) -> Outcome:
+def _spnego(
+    connection: Any, identity: Identity, host: str, password: str, timeout_s: float
+) -> Outcome:
     """GSS-SPNEGO with NTLM's or Kerberos' own tokens (MS-ADTS 5.1.1.1.2, RFC 4178)."""
     try:
-        step = _client(identity, host, password, connection.socket.getpeercert(True))
-        token = step(b"")
+        held = connection.socket
+        certificate = held.getpeercert(True) if isinstance(held, ssl.SSLSocket) else None
+        step = _within(timeout_s, lambda: _client(identity, host, password, certificate))
+        token = _within(timeout_s, lambda: step(b""))
         while True:
             result = _ask(connection, "GSS-SPNEGO", token)
             if result["result"] != _IN_PROGRESS:
@@ -129,6 +146,33 @@ def _spnego(connection: Any, identity: Identity, host: str, password: str) -> Ou
             f"pip install 'adwatch[{identity.auth}]'"
             + ", after apt-get install gcc python3-dev libkrb5-dev" * (identity.auth == "kerberos"),
         ) from error
+
+
+def _within(timeout_s: float, do: Callable[[], T]) -> T:
+    """What `do` gives. libkrb5 has no deadline: a key distribution center may be silent."""
+    done: SimpleQueue[Callable[[], T]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            found = do()
+        except BaseException as error:  # noqa: BLE001 - raised by the one who waits
+            failure = error
+            done.put(lambda: _raise(failure))
+        else:
+            done.put(lambda: found)
+
+    Thread(target=work, name="kerberos", daemon=True).start()
+    try:
+        return done.get(timeout=timeout_s)()
+    except Empty as error:
+        raise DirectoryError(
+            f"Kerberos: no answer within {timeout_s:g} s",
+            "is the domain's KDC reachable (port 88)?",
+        ) from error
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 def _client(
@@ -199,6 +243,8 @@ def _keytab(identity: Identity) -> Any:
 
 def _refused(identity: Identity, error: Exception) -> DirectoryError:
     """What Kerberos says, in words; only a key that is wrong counts as a wrong password."""
+    if identity.auth == "ntlm":
+        return DirectoryError(f"NTLM for {identity.user}: {str(error).splitlines()[0]}")
     code = _kerberos_code(error)
     said = f"Kerberos for {identity.user}: {str(error).splitlines()[0].removesuffix(f' {code}')}"
     hint = _HINTS.get(code, "look at /etc/krb5.conf, the keytab and the domain's DNS")
@@ -206,6 +252,8 @@ def _refused(identity: Identity, error: Exception) -> DirectoryError:
         return PasswordError(said, f"klist -k {identity.keytab} says whose keys are in it")
     if code in (_CLIENT_UNKNOWN, _WRONG_KEY):
         return CredentialsError(said, hint)
+    if code in (_REVOKED, _EXPIRED, _KEY_EXPIRED):
+        return CredentialsError(said, hint, counts=False)
     return DirectoryError(said, hint)
 
 

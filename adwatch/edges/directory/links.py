@@ -14,7 +14,8 @@ from threading import Thread
 from adwatch.core.words import line
 from adwatch.edges.directory import feeds
 from adwatch.edges.directory.locate import domain_controllers
-from adwatch.edges.directory.session import Security, Session
+from adwatch.edges.directory.security import Security
+from adwatch.edges.directory.session import Session
 from adwatch.errors import CredentialsError, DirectoryError
 
 log = logging.getLogger(__name__)
@@ -122,8 +123,6 @@ class Links:
 
     def look_for_better(self, rank: int) -> None:
         """Begins to look for a server better than `rank`, without keeping anybody waiting."""
-        if self._password() == self._refused_password:
-            return  # each refusal may count as a wrong password
         if self._search is None or not self._search.is_alive():
             self._search = Thread(target=self._look, args=(rank,), name="prefer", daemon=True)
             self._search.start()
@@ -131,15 +130,17 @@ class Links:
     def _look(self, rank: int) -> None:
         try:
             better = [(r, url) for r, url in self._servers.ranked() if r < rank]
+            password = self._password()
         except DirectoryError as error:
             log.debug(line("not_preferred", cause=error))
             return
+        if password == self._refused_password:
+            return  # each refusal may count as a wrong password
         for found, url in better:
-            password = self._password()
             try:
                 self._found = self._link(found, url)
             except CredentialsError as error:
-                self._refused_password = password
+                self._refused_password = password if error.counts else None
                 log.warning(line("not_preferred", server=url, cause=error))
                 return
             except DirectoryError as error:

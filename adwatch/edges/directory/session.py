@@ -23,7 +23,8 @@ from ldap3.operation.search import search_operation
 from adwatch.core.words import line
 from adwatch.edges.directory import entries
 from adwatch.edges.directory.bind import Identity, Outcome, bind, refusal
-from adwatch.errors import DirectoryError, PasswordError
+from adwatch.edges.directory.security import Security, mend_certificate
+from adwatch.errors import DirectoryError
 
 log = logging.getLogger(__name__)
 
@@ -39,63 +40,12 @@ _KEEPALIVE_S = 15
 Control = tuple[str, bool, bytes | None]
 
 
-# X509_V_ERR_… of OpenSSL.
-_MEND_TRUST: Final = "set directory.tls.ca_file to the CA that signed it"
-_MEND_CERTIFICATE: Final = {
-    9: "set the clocks of this machine and of the domain controller",
-    10: "renew it on the domain controller",
-    62: "call the domain controller by its DNS name in directory.servers",
-    64: "call the domain controller by its DNS name in directory.servers",
-}
-
-
 class LdapError(DirectoryError):
     """An operation's result code was not success; `code` is the LDAP one."""
 
     def __init__(self, code: int, text: str, hint: str = "") -> None:
         super().__init__(text, hint)
         self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class Security:
-    """How a connection is made safe, and who binds.
-
-    `auth` is simple, ntlm, kerberos or external; `keytab`, `cert_file` and `key_file` are paths,
-    empty where there is none.
-    """
-
-    start: str  # ldaps | starttls | none
-    user: str
-    ca_file: str | None
-    verify: bool
-    timeout_s: float
-    auth: str = "simple"
-    keytab: str = ""
-    cert_file: str = ""
-    key_file: str = ""
-
-    def context(self) -> ssl.SSLContext:
-        """The TLS context. Raises DirectoryError where a file can't be used."""
-        try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise DirectoryError(
-                f"the CA file {self.ca_file} can't be used: {error}",
-                "point directory.tls.ca_file at a PEM file with the CA's certificate",
-            ) from error
-        if not self.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if self.cert_file:
-            try:
-                context.load_cert_chain(self.cert_file, self.key_file or None)
-            except (OSError, ssl.SSLError) as error:
-                raise PasswordError(
-                    f"the client certificate {self.cert_file} can't be used: {error}",
-                    "let directory.tls.cert_file and key_file be PEM files that belong together",
-                ) from error
-        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +139,7 @@ class Session:
             if self._security.start == "starttls":
                 self._connection.start_tls(read_server_info=False)
             identity = Identity(self._security.auth, self._security.user, self._security.keytab)
-            outcome = bind(self._connection, identity, host, self._password)
+            outcome = bind(self._connection, identity, host, self._password, timeout_s)
         except (LDAPException, OSError) as error:
             failure = tls.failure or error
             self.close()
@@ -209,11 +159,12 @@ class Session:
         if isinstance(error, ssl.SSLCertVerificationError):
             return DirectoryError(
                 f"{self.url}: its certificate is refused: {error.verify_message}",
-                _MEND_CERTIFICATE.get(error.verify_code, _MEND_TRUST),
+                mend_certificate(error),
             )
         if isinstance(error, ssl.SSLError):
             reason = getattr(error, "reason", None) or error  # ldap3's own has none
-            return DirectoryError(f"{self.url}: TLS failed: {reason}")
+            hint = "let it trust the CA of directory.tls.cert_file" * bool(self._security.cert_file)
+            return DirectoryError(f"{self.url}: TLS failed: {reason}", hint)
         if isinstance(error, TimeoutError):
             return DirectoryError(f"{self.url}: no answer in time", "is it up and reachable?")
         words = str(error).removeprefix("socket connection error while opening: ")
