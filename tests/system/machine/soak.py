@@ -216,6 +216,8 @@ def main() -> int:
     print(table(results))
     differences = sum(counts.get("differences", 0) for counts in results.values())
     print(f"{differences} differences")
+    for name in set(names) - set(results):
+        print(f"{name}: ended without a result")
     return int(bool(differences) or any(done.returncode for done in ended))
 
 

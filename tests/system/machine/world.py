@@ -426,10 +426,21 @@ class World:
         self._rows, self._first_start = 0, True
         self.adwatch.start("--verbose")
 
+    def _answers(self) -> bool:
+        """Whether the service runs; one that has just begun must first take the lock.
+
+        A command that works by itself in that moment would make it end with 7.
+        """
+        running = self.adwatch.running
+        if running is None:
+            return False
+        wait_until(lambda: self._said("status")["pid"] == running.pid, QUIET_S, "it answers")
+        return True
+
     def rotate(self, index: int) -> None:
         """A served user gets another secret."""
         guids = sorted(set(self._holders.values()) & set(self.secrets))
-        if guids and self.adwatch.running is not None:
+        if guids and self._answers():
             guid = guids[index % len(guids)]
             done = self.adwatch("secret", guid, "--rotate")
             if done.returncode == 0:
@@ -441,6 +452,7 @@ class World:
 
     def sync(self) -> None:
         """A person asks for a turn, of the service where one runs."""
+        self._answers()
         done = self.adwatch("sync")
         if done.returncode not in (0, 4, 6, 7) or "Traceback" in done.stderr:
             raise DifferenceError(f"sync exits {done.returncode}: {done.stderr}")
