@@ -19,7 +19,7 @@ from threading import Event
 from typing import Any, Final
 
 from adwatch.core.model import Debt
-from adwatch.core.pace import NEVER, SAVED_S, SHARE, Pace, Tempo
+from adwatch.core.pace import NEVER, REFUSED_S, SAVED_S, SHARE, Pace, Tempo
 from adwatch.core.words import line, span
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
@@ -30,6 +30,7 @@ from adwatch.turn import Turn
 
 log = logging.getLogger(__name__)
 
+_LOCK_WITHIN_S: Final = 3.0  # for a command that is at work just now
 _EXIT_WITHIN_S: Final = 2.5
 _LOOK_AGAIN_S: Final = 2.0  # at a password that was refused, or a reload that may hang
 _REMEMBER_S: Final = 60.0
@@ -75,7 +76,7 @@ class Runner:
     def run(self) -> int:
         """Serves until told to stop. Raises RunningError where another instance does."""
         self._service.prepare()
-        self._lock.take()
+        self._lock.take(_LOCK_WITHIN_S)
         try:
             self._signals.open((signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD))
             self._service.open()
@@ -218,10 +219,11 @@ class Runner:
         rest, password = said.get("until", 0.0) - time.time(), self._password_now()
         if not said or said["proof"] != _digest(said["salt"], password):
             return
-        self._pace = self._pace.resumed(said["failures"], max(0.0, rest), now)
+        rest = min(max(0.0, rest), REFUSED_S)  # the clock may have been wrong
+        self._pace = self._pace.resumed(said["failures"], rest, now)
         if rest > 0:
             self._refused_password = password
-            ends = moment(said["until"])
+            ends = moment(time.time() + rest)
             hint = "another password is tried at once"
             fault = CredentialsError(f"the account was refused; it is tried again at {ends}", hint)
             self._failed("directory", fault)

@@ -85,8 +85,10 @@ def proof_reader(config: Config) -> Callable[[], str]:
     if wanted.auth in ("simple", "ntlm"):
         password = password_reader(config)
         return lambda: f"{wanted.user}\0{password()}"
-    path = _path(config, wanted.keytab) or str(wanted.tls.cert_file or "")
+    return _file_reader(_path(config, wanted.keytab) or str(wanted.tls.cert_file or ""))
 
+
+def _file_reader(path: str) -> Callable[[], str]:
     def read() -> str:
         try:
             return Path(path).read_bytes().hex() if path else ""
@@ -99,16 +101,19 @@ def proof_reader(config: Config) -> Callable[[], str]:
 
 
 def password_reader(config: Config) -> Callable[[], str]:
-    """Reads the bind password anew at each call, without a line end behind it; else gives "".
+    """Reads the bind password anew at each call, without a line end behind it.
 
+    For Kerberos and a client certificate it gives the content of their file, which nobody sends,
+    but which tells one from another.
     What it gives raises PasswordError where the file can't be read or is empty.
     """
+
+    if config.directory.auth not in ("simple", "ntlm"):
+        return proof_reader(config)
 
     def read() -> str:
         if config.directory.password is not None:
             return config.directory.password.get_secret_value()
-        if config.directory.auth not in ("simple", "ntlm"):
-            return ""
         assert config.directory.password_file is not None
         path = config.resolve(config.directory.password_file)
         try:

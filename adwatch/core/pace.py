@@ -10,7 +10,8 @@ from typing import Final
 
 _LONGEST_S: Final = 30.0
 # A refused account is tried rarely: AD locks it after a few wrong passwords in half an hour.
-_REFUSED_S: Final = (60.0, 300.0, 900.0, 1800.0)
+# Once in more than that half hour leaves room for the connection of push and for a person.
+REFUSED_S: Final = 1860.0
 # Of the time, so much may be spent comparing; what is not spent is saved for ten minutes, so that
 # a quiet domain's deletions are found at once and a busy one's don't cost more than that.
 SHARE: Final = 0.02
@@ -133,9 +134,7 @@ class Pace:
     def failed(self, now: float, jitter: float, *, refused: bool) -> Pace:
         """After a reading that did not; `refused` where the account was the reason."""
         failures = self.failures + 1
-        rest = (
-            _REFUSED_S[min(failures, len(_REFUSED_S)) - 1] if refused else delay(failures, jitter)
-        )
+        rest = REFUSED_S if refused else delay(failures, jitter)
         return replace(self, failures=failures, poll_at=now + max(rest, self.tempo.poll))
 
     def owes_comparison(self, *, owed: bool) -> Pace:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -35,8 +36,20 @@ class Lock:
         self._path = state / "lock"
         self._descriptor = -1
 
-    def take(self) -> None:
-        """Takes it at once, or raises RunningError."""
+    def take(self, within_s: float = 0.0) -> None:
+        """Takes it within so many seconds, or raises RunningError."""
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                self._take()
+            except RunningError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.05)  # flock has no deadline
+            else:
+                return
+
+    def _take(self) -> None:
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if os.geteuid() == 0:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adwatch.core.ldapfilter import any_of, escape, filter_attributes, filter_fault, guid_clause
 from adwatch.core.model import Change
-from adwatch.core.pace import NEVER, SAVED_S, Pace, Tempo, delay
+from adwatch.core.pace import NEVER, REFUSED_S, SAVED_S, Pace, Tempo, delay
 from adwatch.core.secrets import derive, ha1
 from adwatch.core.words import change_line, line, span
 
@@ -102,8 +102,8 @@ def test_a_directory_that_is_away_is_tried_again_within_half_an_hour(
     pace = Pace.begin(Tempo(poll, 3600, 0.2, 2), 0, 3600, 0)
     for refused, jitter in failures:
         pace = pace.failed(0, jitter, refused=refused)
-        most = 1800 if refused else max(30.0, poll)
-        assert (60 if refused else poll) <= pace.wait(0) <= most
+        most = REFUSED_S if refused else max(30.0, poll)
+        assert (REFUSED_S if refused else poll) <= pace.wait(0) <= most
         assert pace.reads(pace.wait(0)) == "poll"
 
 
@@ -133,12 +133,11 @@ def test_failures_wait_longer_and_longer_but_never_too_long() -> None:
     assert all(0 < delay(n, j) <= 30 for n in range(2000) for j in (0, 1))
 
 
-def test_a_refused_account_is_left_alone_for_a_minute_and_then_longer() -> None:
-    pace, waits = begun(), []
-    for _ in range(5):
-        pace = pace.failed(0, 0.5, refused=True)
-        waits.append(pace.wait(0))
-    assert waits == [60, 300, 900, 1800, 1800]
+def test_a_refused_account_is_left_alone_for_more_than_the_half_hour_that_ad_counts() -> None:
+    pace = begun().failed(0, 0.5, refused=True)
+    assert pace.wait(0) == REFUSED_S > 1800
+    again = begun().resumed(2, 400.0, now=0.0)
+    assert (again.wait(0), again.failures, again.reads(399)) == (400, 2, "")
 
 
 def test_a_reload_waits_for_quiet_but_not_for_ever() -> None:

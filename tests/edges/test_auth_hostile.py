@@ -15,13 +15,14 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from certificates import Authority
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     PrivateFormat,
 )
 from edges.test_auth import KRB5_CONF, quoted, security
-from edges.test_tls import Authority, listening
+from edges.test_tls import listening
 from system.samba import SambaDC, run
 
 from adwatch import checks
@@ -117,7 +118,7 @@ def answering(pem: Path, body: bytes) -> Iterator[int]:
                 plain, _ = server.accept()
                 with context.wrap_socket(plain, server_side=True) as secured:
                     asked = secured.recv(4096)
-                    at = 2 if asked[1] < 0x80 else 2 + (asked[1] & 0x7F)
+                    at = 2 + (asked[1] & 0x7F if asked[1] & 0x80 else 0)  # behind the length
                     message = asked[at : at + 2 + asked[at + 1]] + body
                     secured.sendall(bytes([0x30, len(message)]) + message)
                     secured.recv(4096)

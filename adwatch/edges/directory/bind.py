@@ -23,6 +23,7 @@ from adwatch.errors import CredentialsError, DirectoryError, PasswordError
 T = TypeVar("T")
 
 _IN_PROGRESS: Final = 14
+_MOST_ROUNDS: Final = 10
 _WHO_AM_I: Final = "1.3.6.1.4.1.4203.1.11.3"  # RFC 4532
 
 # What krb5 says (krb5.h, as signed numbers), and what mends it.
@@ -135,11 +136,12 @@ def _spnego(
         certificate = held.getpeercert(True) if isinstance(held, ssl.SSLSocket) else None
         step = _within(timeout_s, lambda: _client(identity, host, password, certificate))
         token = _within(timeout_s, lambda: step(b""))
-        while True:
+        for _ in range(_MOST_ROUNDS):
             result = _ask(connection, "GSS-SPNEGO", token)
             if result["result"] != _IN_PROGRESS:
                 return _outcome(result)
-            token = step(result["saslCreds"])
+            token = step(result["saslCreds"] or b"")
+        raise DirectoryError(f"{host} does not come to an end of binding by {identity.auth}")
     except ImportError as error:
         raise PasswordError(
             f"auth: {identity.auth} needs a Python package that is not here: {error.name}",
@@ -212,7 +214,7 @@ def _client(
     def step(token: bytes) -> bytes:
         try:
             return client.step(token or None) or b""
-        except SpnegoError as error:
+        except Exception as error:  # a server's token may lead pyspnego to any
             raise _refused(identity, error) from error
 
     return step
@@ -244,9 +246,9 @@ def _keytab(identity: Identity) -> Any:
 def _refused(identity: Identity, error: Exception) -> DirectoryError:
     """What Kerberos says, in words; only a key that is wrong counts as a wrong password."""
     if identity.auth == "ntlm":
-        return DirectoryError(f"NTLM for {identity.user}: {str(error).splitlines()[0]}")
+        return DirectoryError(f"NTLM for {identity.user}: {_first_line(error)}")
     code = _kerberos_code(error)
-    said = f"Kerberos for {identity.user}: {str(error).splitlines()[0].removesuffix(f' {code}')}"
+    said = f"Kerberos for {identity.user}: {_first_line(error).removesuffix(f' {code}')}"
     hint = _HINTS.get(code, "look at /etc/krb5.conf, the keytab and the domain's DNS")
     if code in _NO_KEY:
         return PasswordError(said, f"klist -k {identity.keytab} says whose keys are in it")
@@ -255,6 +257,10 @@ def _refused(identity: Identity, error: Exception) -> DirectoryError:
     if code in (_REVOKED, _EXPIRED, _KEY_EXPIRED):
         return CredentialsError(said, hint, counts=False)
     return DirectoryError(said, hint)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def refusal(url: str, who: str, text: str) -> DirectoryError:

@@ -16,7 +16,7 @@ from adwatch.edges.directory import feeds
 from adwatch.edges.directory.locate import domain_controllers
 from adwatch.edges.directory.security import Security
 from adwatch.edges.directory.session import Session
-from adwatch.errors import CredentialsError, DirectoryError
+from adwatch.errors import CredentialsError, DirectoryError, PasswordError
 
 log = logging.getLogger(__name__)
 
@@ -86,13 +86,14 @@ class Links:
         """A link to the first server that can be used.
 
         Raises CredentialsError as soon as one refuses the account, for the next would count one
-        more wrong password; DirectoryError where none can be used.
+        more wrong password; PasswordError where that can't be read; DirectoryError where none
+        can be used.
         """
         failures = []
         for rank, url in self._servers.ranked():
             try:
                 return self._link(rank, url)
-            except CredentialsError:
+            except (CredentialsError, PasswordError):
                 raise
             except DirectoryError as error:
                 failures.append(error)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from threading import Event, Thread
 from typing import Final
 
-from adwatch.core.pace import delay
+from adwatch.core.pace import REFUSED_S, delay
 from adwatch.core.words import line
 from adwatch.edges.directory import entries
 from adwatch.edges.directory.session import BASE, SHOW_DELETED, SUBTREE, Session
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 NOTIFICATION: Final = "1.2.840.113556.1.4.528"
 _ANYTHING: Final = "(objectClass=*)"
-_REFUSED_S: Final = 1800.0  # each attempt may count as a wrong password
 _PROVE_ALIVE_S: Final = 240  # MaxConnIdleTime is 900 s (KB 315071)
 _ANSWER_S: Final = 10
 
@@ -61,12 +60,13 @@ class Push(Thread):
         """Connects again and again, later and later, until `end` is called."""
         while not self._ended.is_set():
             rest = None
+            self._moved.clear()
             try:
                 self._session, context = self._connect()
                 self._listen(self._session, context)
             except DirectoryError as error:
-                if isinstance(error, CredentialsError):
-                    rest = _REFUSED_S  # the service's own connection is who tries again
+                if isinstance(error, CredentialsError) and error.counts:
+                    rest = REFUSED_S  # the service's own connection is who tries again
                 self._failures += 1
                 if self._failures == 1 and not self._ended.is_set():
                     log.info(line("push_lost", cause=error))
@@ -74,8 +74,8 @@ class Push(Thread):
                 self.listening = False
                 if self._session is not None:
                     self._session.close()
-            self._moved.wait(rest or delay(self._failures, random.random()))  # noqa: S311
-            self._moved.clear()
+            if not self._ended.is_set():
+                self._moved.wait(rest or delay(self._failures, random.random()))  # noqa: S311
 
     def _listen(self, session: Session, context: str) -> None:
         controls = [(NOTIFICATION, True, None), (SHOW_DELETED, True, None)]
