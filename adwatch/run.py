@@ -330,6 +330,7 @@ class Runner:
             except AdwatchError as error:
                 request.answer = {"exit": error.exit_code, "error": str(error)}
             finally:
+                self._publish_status()
                 request.answer = request.answer or {"exit": 1, "error": "adwatch met a bug"}
                 request.answered.set()
 

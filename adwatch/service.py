@@ -53,6 +53,17 @@ class Output:
     owner: str | None
     reload: str | None
 
+    @property
+    def kind(self) -> str:
+        """What its text is counted in: only of the shipped formats is known what a peer is."""
+        return "lines" if self.renderer.form.source else "peers"
+
+    def records(self, text: str) -> frozenset[str]:
+        """The parts of a text that is this output's, to tell how much of it another lacks."""
+        if self.kind == "peers":
+            return asterisk.numbers_in(text)
+        return frozenset(one for one in text.splitlines() if one and not one.startswith(";"))
+
     def digest(self) -> str:
         """Tells one way of writing this output from another."""
         return hashlib.sha256(repr(self.renderer.form).encode()).hexdigest()
@@ -227,14 +238,15 @@ class Service:
         """
         if self.store.cursor() is not None:
             return
-        here = {candidate.key for candidate in mapped.values()}
+        peers = [candidate.peer for candidate in mapped.values() if candidate.peer]
         for output in self.outputs:
-            before = asterisk.numbers_in(asterisk.read(output.path))
-            lost = before - here
+            before = output.records(asterisk.read(output.path))
+            fitting = (peer for peer in peers if not output.renderer.refusal(peer))
+            lost = before - output.records(output.renderer.document(fitting)) if before else before
             if lost and (lost == before or self._rules.safety.stops(len(lost), len(before))):
                 raise HeldError(
                     f"the store is lost, and the directory shows {len(lost)} fewer of the"
-                    f" {len(before)} peers in {output.path}",
+                    f" {len(before)} {output.kind} in {output.path}",
                     f"if that is right, move {output.path} away and sync again",
                 )
 

@@ -22,7 +22,6 @@ from adwatch.core.model import (
     Served,
 )
 
-ABSENT = "absent"
 UNSEEN = "the directory no longer shows it to adwatch"
 
 
@@ -150,7 +149,7 @@ class _Serving:
             self.kept |= more
 
     def _assign(self) -> dict[str, Served]:
-        served = {guid: self._known.served[guid] for guid in sorted(self.kept)}
+        served = {guid: self._as_kept(guid) for guid in sorted(self.kept)}
         taken = {s.peer.key: s.peer for s in served.values()}
         self._denied = {}
         claims = [c for g, c in self._candidates.items() if c.peer and g not in self.kept]
@@ -168,6 +167,12 @@ class _Serving:
                 taken[candidate.key] = candidate.peer
                 served[candidate.guid] = Served(candidate.peer, refused)
         return served
+
+    def _as_kept(self, guid: str) -> Served:
+        """A peer that stays as it was, and is missing where a new output can't hold it."""
+        old = self._known.served[guid]
+        new = {o: why for o, why in self._refused(old.peer).items() if o not in self._judged}
+        return Served(old.peer, {**old.refused, **new}) if new else old
 
     def _precedence(self, candidate: Candidate) -> tuple[bool, str, str]:
         """Who held the number keeps it; else the older account, then the lower GUID."""
@@ -211,10 +216,12 @@ class _Serving:
         return self._denied.get(guid) or (hold.reason if hold else UNSEEN)
 
     def _print(self, guid: str) -> str:
-        candidate = self._candidates.get(guid)
-        if candidate is None:
-            return ABSENT
-        said = [candidate.reason, candidate.peer.values() if candidate.peer else ()]
+        candidate, hold = self._candidates.get(guid), self._known.holds.get(guid)
+        if candidate is None and self._gone.get(guid, UNSEEN) == UNSEEN:
+            return hold.print if hold else UNSEEN  # nothing new is known of it
+        said: list[object] = [self._gone.get(guid)]
+        if candidate is not None:
+            said = [candidate.reason, candidate.peer.values() if candidate.peer else ()]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     def _to_keep(self) -> set[str]:

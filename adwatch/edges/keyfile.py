@@ -26,7 +26,7 @@ class KeyFile:
         Without `write`, a key that is missing but could be made is made for this process alone.
         Raises KeyLostError where peers exist that had their secrets from a key that is gone.
         """
-        if not self.path.exists():
+        if not self._is_there():
             if not fresh:
                 raise KeyLostError(
                     f"the secret key {self.path} is gone, but peers made with it exist",
@@ -39,6 +39,15 @@ class KeyFile:
         else:
             self._key = self._read()
         self._counts = self._read_counts()
+
+    def _is_there(self) -> bool:
+        try:
+            self.path.stat()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise self._unusable(error) from error
+        return True
 
     def _make(self) -> None:
         temporary = self._write_beside(self.path, self._key.hex() + "\n")

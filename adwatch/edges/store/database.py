@@ -36,6 +36,7 @@ from adwatch.errors import StoreError
 NAME: Final = "adwatch.db"
 _BUSY_S: Final = 10.0
 _PART: Final = 500
+_NONE: Final = (None, "{}")
 
 
 class Store:
@@ -173,9 +174,10 @@ class Store:
             return Cursor(server="", invocation="", usn=0, cookie=b"", question="")
 
     def seen(self) -> dict[str, Seen]:
-        """Every user in scope as it was last read, by GUID."""
+        """Every user in scope as it was last read, by GUID; and who is held, being out of it."""
+        held = {row[0]: Seen("", 0) for row in self._rows("SELECT guid FROM holds")}
         found = self._rows("SELECT guid, dn, usn FROM candidates")
-        return {guid: Seen(dn, usn) for guid, dn, usn in found}
+        return held | {guid: Seen(dn, usn) for guid, dn, usn in found}
 
     def expired(self, at: float) -> frozenset[str]:
         """The users whose account has expired by then, which nobody has looked at since."""
@@ -224,15 +226,16 @@ class Store:
         return frozenset(reached)
 
     def _losses(self, since: float) -> tuple[frozenset[str], frozenset[str]]:
-        """The users lost since then, those held included, and those of them really gone."""
+        """The users lost since then, held ones and those of one output too; who is really gone."""
         found = self._rows(
-            "SELECT l.guid, s.guid, h.guid FROM losses l LEFT JOIN served s ON s.guid = l.guid"
+            "SELECT l.guid, s.guid, h.guid, s.refused FROM losses l"
+            " LEFT JOIN served s ON s.guid = l.guid"
             " LEFT JOIN holds h ON h.guid = l.guid WHERE l.at >= ?",
             (since,),
         )
-        gone = frozenset(guid for guid, served, _ in found if served is None)
-        held = frozenset(guid for guid, _, hold in found if hold is not None)
-        return gone | held, gone
+        gone = frozenset(guid for guid, served, _, _ in found if served is None)
+        kept = frozenset(guid for guid, _, hold, refused in found if hold or refused not in _NONE)
+        return gone | kept, gone
 
     def apply(
         self,
