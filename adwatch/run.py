@@ -183,7 +183,7 @@ class Runner:
         return turn
 
     def _look_after_connection(self, turn: Turn, now: float) -> None:
-        """Owes a comparison for every new connection, and minds a server that is not the best.
+        """Owes a reading of everybody for a new connection; minds a server that is not the best.
 
         A server may have been restored from a backup meanwhile, and written to since until
         its USN was past the cursor again; or the account has other rights now.
@@ -193,7 +193,7 @@ class Runner:
         self._pace = self._pace.uses(now, reach.rank, random.random())  # noqa: S311
         if since != self._connected_since and not turn.full:
             reason = "the connection is new"
-            self._service.store.owe(Debt("compare", "users", self._service.clock(), reason))
+            self._service.store.owe(Debt("compare", "values", self._service.clock(), reason))
         self._connected_since = since
 
     def _on_push(self) -> None:

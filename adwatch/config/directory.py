@@ -70,7 +70,7 @@ class Directory(Part):
     )
     """LDAP filter: who is a user of the phone system."""
     disabled: kinds.Disabled = "drop"
-    """What becomes of the peers of accounts that are disabled in AD."""
+    """What becomes of the peers of accounts that are disabled in AD, or have expired."""
     feed: kinds.Feed = "auto"
     """How changes are learnt of; auto takes the best that the account may use."""
     push: kinds.Flag = True

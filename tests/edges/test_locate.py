@@ -17,7 +17,7 @@ def dns_of(dc: SambaDC, monkeypatch: pytest.MonkeyPatch) -> None:
     """The domain controller is asked for names."""
     resolver = dns.resolver.Resolver(configure=False)
     resolver.nameservers = [dc.address]
-    monkeypatch.setattr(dns.resolver, "default_resolver", resolver)
+    monkeypatch.setattr(dns.resolver, "Resolver", lambda: resolver)
 
 
 @pytest.mark.usefixtures("dns_of")
@@ -35,7 +35,7 @@ def test_a_domain_that_dns_does_not_know_is_a_fault_in_words() -> None:
 def test_a_dns_server_that_is_silent_is_a_fault_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     resolver = dns.resolver.Resolver(configure=False)
     resolver.nameservers, resolver.port = ["127.0.0.1"], 1
-    monkeypatch.setattr(dns.resolver, "default_resolver", resolver)
+    monkeypatch.setattr(dns.resolver, "Resolver", lambda: resolver)
     with pytest.raises(DirectoryError, match="DNS can't be asked") as raised:
         domain_controllers("example.test", "ldaps", 0.5)
     assert "directory.servers" in raised.value.hint

@@ -187,12 +187,31 @@ class ActiveDirectory:
         assert self._link is not None
         better = self._links.better(self._link.rank)
         if better is not None:
-            self._use(better)
+            self._go_over(better)
+        link = self._link
         try:
-            return do(self._link)
+            found = do(link)
         except DirectoryError:
+            self._links.failed(link)
             self._drop()
             raise
+        self._links.worked(link)
+        return found
+
+    def _go_over(self, better: Link) -> None:
+        """Uses a better server, unless it lags behind: nothing forces anybody to leave."""
+        assert self._link is not None
+        try:
+            here, there = self._scope.listed(), self._scope_of(better).listed()
+        except DirectoryError as error:
+            log.info(line("not_preferred", server=better.session.url, cause=error))
+            better.session.close()
+            return
+        if {g: seen.dn for g, seen in here.items()} == {g: seen.dn for g, seen in there.items()}:
+            self._use(better)
+        else:
+            log.info(line("not_preferred", server=better.session.url, cause="it lags behind"))
+            better.session.close()
 
     def _question(self, link: Link) -> str:
         """A digest of what is asked: answers to another question are not comparable."""

@@ -7,9 +7,11 @@ means reading everything; that is the reader's business.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Thread
+from typing import Final
 
 from adwatch.core.words import line
 from adwatch.edges.directory import feeds
@@ -19,6 +21,9 @@ from adwatch.edges.directory.session import Session
 from adwatch.errors import CredentialsError, DirectoryError, PasswordError
 
 log = logging.getLogger(__name__)
+
+# One that answers and could not be read so often in a row is tried after all others.
+_UNREADABLE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class Links:
         self._found: Link | None = None
         self._search: Thread | None = None
         self._refused_password: str | None = None
+        self._unread: Counter[str] = Counter()
+        self._closed = False
 
     def session(self, url: str) -> Session:
         """A session to a server, open. Raises DirectoryError where it can't be had."""
@@ -90,7 +97,8 @@ class Links:
         can be used.
         """
         failures = []
-        for rank, url in self._servers.ranked():
+        ranked = self._servers.ranked()
+        for rank, url in sorted(ranked, key=lambda r: self._unread[r[1]] >= _UNREADABLE):
             try:
                 return self._link(rank, url)
             except (CredentialsError, PasswordError):
@@ -122,6 +130,14 @@ class Links:
             self._opening.discard(session)
         return Link(rank, session, root, choice, sees)
 
+    def failed(self, link: Link) -> None:
+        """Word that a server could be connected to and not be read."""
+        self._unread[link.session.url] += 1
+
+    def worked(self, link: Link) -> None:
+        """Word that a server was read."""
+        del self._unread[link.session.url]
+
     def look_for_better(self, rank: int) -> None:
         """Begins to look for a server better than `rank`, without keeping anybody waiting."""
         if self._search is None or not self._search.is_alive():
@@ -139,7 +155,7 @@ class Links:
             return  # each refusal may count as a wrong password
         for found, url in better:
             try:
-                self._found = self._link(found, url)
+                self._keep(self._link(found, url))
             except CredentialsError as error:
                 self._refused_password = password if error.counts else None
                 log.warning(line("not_preferred", server=url, cause=error))
@@ -148,6 +164,12 @@ class Links:
                 log.debug(line("not_preferred", server=url, cause=error))
             else:
                 return
+
+    def _keep(self, link: Link) -> None:
+        before, self._found = self._found, link
+        for spare in (before, link if self._closed else None):
+            if spare is not None:
+                spare.session.close()
 
     def better(self, rank: int) -> Link | None:
         """The link that was looked for, once, if it is still better than `rank`."""
@@ -164,6 +186,7 @@ class Links:
 
     def close(self) -> None:
         """Lets go of what was found and not taken."""
+        self._closed = True
         found, self._found = self._found, None
         if found is not None:
             found.session.close()

@@ -29,7 +29,8 @@ def domain_controllers(domain: str, scheme: str, timeout_s: float) -> list[tuple
 
     name = f"_ldap._tcp.dc._msdcs.{domain.rstrip('.')}."
     try:
-        answer = dns.resolver.resolve(name, "SRV", lifetime=timeout_s)
+        # A resolver of its own each time, for /etc/resolv.conf may be another one by now.
+        answer = dns.resolver.Resolver().resolve(name, "SRV", lifetime=timeout_s)
     except dns.resolver.NXDOMAIN as error:
         raise DirectoryError(
             f"DNS knows no domain controllers of {domain}: there is no {name}",
@@ -41,6 +42,9 @@ def domain_controllers(domain: str, scheme: str, timeout_s: float) -> list[tuple
             "look at /etc/resolv.conf, or name them in directory.servers",
         ) from error
     records = [Record(r.priority, r.weight, r.port, str(r.target).rstrip(".")) for r in answer]
+    records = [record for record in records if record.host]  # "." means that there is none
+    if not records:
+        raise DirectoryError(f"DNS says that {domain} has no domain controllers ({name})")
     return [
         (r.priority, f"ldaps://{r.host}" if scheme == "ldaps" else f"ldap://{r.host}:{r.port}")
         for r in in_order(records, random.random)

@@ -40,6 +40,7 @@ class Push(Thread):
         self._session: Session | None = None
         self._failures = 0
         self._moved = Event()
+        self._wanted = ""
         self.listening = False
 
     def end(self) -> None:
@@ -51,7 +52,7 @@ class Push(Thread):
 
     def follow(self, url: str) -> None:
         """Lets go of a connection that leads elsewhere, and so makes another."""
-        session = self._session
+        self._wanted, session = url, self._session
         if session is not None and session.url != url:
             session.abort()
         self._moved.set()
@@ -63,7 +64,8 @@ class Push(Thread):
             self._moved.clear()
             try:
                 self._session, context = self._connect()
-                self._listen(self._session, context)
+                if self._wanted in ("", self._session.url):  # else another one is in use by now
+                    self._listen(self._session, context)
             except DirectoryError as error:
                 if isinstance(error, CredentialsError) and error.counts:
                     rest = REFUSED_S  # the service's own connection is who tries again
