@@ -71,6 +71,8 @@ class ActiveDirectory:
         self._clock = clock
         self._link: Link | None = None
         self._scope: Scope
+        # A better server, and the users whom it had not, or had elsewhere, when last asked.
+        self._behind: tuple[Link, frozenset[str]] | None = None
         self._push: Push | None = None
         self._since = 0.0
         tested = filter_attributes(settings.filter)
@@ -125,6 +127,7 @@ class ActiveDirectory:
             self._push.end()
             self._push = None
         self._links.close()
+        self._leave_behind()
         self._drop()
 
     def _drop(self) -> None:
@@ -185,9 +188,7 @@ class ActiveDirectory:
         """Runs `do` on an open link, the best that there is, and drops it where it fails."""
         self.open()
         assert self._link is not None
-        better = self._links.better(self._link.rank)
-        if better is not None:
-            self._go_over(better)
+        self._prefer()
         link = self._link
         try:
             found = do(link)
@@ -198,20 +199,34 @@ class ActiveDirectory:
         self._links.worked(link)
         return found
 
-    def _go_over(self, better: Link) -> None:
-        """Uses a better server, unless it lags behind: nothing forces anybody to leave."""
+    def _prefer(self) -> None:
+        """Goes over to a better server that was found, once it has caught up with this one.
+
+        Nothing forces anybody to leave: on one that lags behind, newcomers would lose their
+        phones and leavers get them back.
+        """
         assert self._link is not None
+        better = self._links.better(self._link.rank)
+        if self._behind is not None and self._behind[0].rank >= self._link.rank:
+            self._leave_behind()  # what was in use got lost meanwhile
         try:
-            here, there = self._scope.listed(), self._scope_of(better).listed()
+            if better is not None:
+                self._leave_behind()
+                self._behind = better, _elsewhere(self._scope, self._scope_of(better), None)
+            elif self._behind is not None:
+                link, users = self._behind
+                self._behind = link, _elsewhere(self._scope, self._scope_of(link), users)
         except DirectoryError as error:
-            log.info(line("not_preferred", server=better.session.url, cause=error))
-            better.session.close()
-            return
-        if {g: seen.dn for g, seen in here.items()} == {g: seen.dn for g, seen in there.items()}:
-            self._use(better)
-        else:
-            log.info(line("not_preferred", server=better.session.url, cause="it lags behind"))
-            better.session.close()
+            log.info(line("not_preferred", cause=error))
+            self._leave_behind()
+        if self._behind is not None and not self._behind[1]:
+            link, self._behind = self._behind[0], None
+            self._use(link)
+
+    def _leave_behind(self) -> None:
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            behind[0].session.close()
 
     def _question(self, link: Link) -> str:
         """A digest of what is asked: answers to another question are not comparable."""
@@ -340,3 +355,14 @@ class ActiveDirectory:
             Finding(to_entry(row), guid_of(row) in inside, gone.get(guid_of(row), ""))
             for row in rows
         ]
+
+
+def _elsewhere(here: Scope, there: Scope, users: frozenset[str] | None) -> frozenset[str]:
+    """Which of these users, or of all, are at different places in two servers' scopes."""
+    one, other = (
+        {g: seen.dn for g, seen in scope.listed().items()}
+        if users is None
+        else {g: entry.dn for g, entry in scope.look(users)[0].items()}
+        for scope in (here, there)
+    )
+    return frozenset(guid for guid in one.keys() | other.keys() if one.get(guid) != other.get(guid))
