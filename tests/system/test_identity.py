@@ -65,15 +65,17 @@ def test_a_number_passed_to_somebody_else_gets_another_secret(
 def test_a_deleted_user_that_is_brought_back_gets_the_old_secret(
     dc: SambaDC, adwatch: Adwatch, user: User
 ) -> None:
-    dn = user("ident1", telephoneNumber="7900")
+    dn = user("identback", telephoneNumber="7900")
     first = synced(adwatch, "7900")
     dc.delete(dn)
     assert adwatch("sync").returncode == 0
     assert not adwatch.section("7900")
     admin = dc.admin()
-    admin.search(dc.base_dn, "(&(isDeleted=TRUE)(sAMAccountName=ident1))", controls=[SHOW_DELETED])
+    admin.search(
+        dc.base_dn, "(&(isDeleted=TRUE)(sAMAccountName=identback))", controls=[SHOW_DELETED]
+    )
     tombstone = admin.response[0]["dn"]
-    back = f"CN=ident1 again,{SALES}"
+    back = f"CN=identback again,{SALES}"
     changes = {"isDeleted": [(MODIFY_DELETE, [])], "distinguishedName": [(MODIFY_REPLACE, [back])]}
     admin.modify(tombstone, changes, controls=[SHOW_DELETED])
     dc.modify(back, telephoneNumber="7902", userAccountControl=544)

@@ -521,8 +521,7 @@ class World:
         deadline = time.monotonic() + QUIET_S
         while fault := self.fault():
             if time.monotonic() > deadline:
-                log = self.adwatch.log.read_text()[-6000:]
-                raise DifferenceError(f"{self.combination}: {fault}\n{log}")
+                raise DifferenceError(f"{self.combination}: {fault}\n{self._told()}")
             if fault.startswith("held"):
                 self._approve()
             time.sleep(0.05)  # between two looks, of which the deadline bounds the number
@@ -533,6 +532,13 @@ class World:
             self.counts[f"{what} by adwatch"] = log.count(f" event={event} ")
         self._touched = set()
         self._first_start = False
+
+    def _told(self) -> str:
+        """What adwatch says: its log without the idle ticks, its status and its history."""
+        lines = self.adwatch.log.read_text().splitlines()
+        busy = [line for line in lines if 'event=search base="" scope=0' not in line]
+        said = [self.adwatch(command).stdout for command in ("status", "history")]
+        return "\n".join([*busy[-300:], *said])
 
     def _stays(self) -> None:
         """What equals AD must do so still after adwatch has read it once more."""
@@ -561,9 +567,8 @@ class World:
         try:
             return json.loads(done.stdout)
         except ValueError as error:
-            log = self.adwatch.log.read_text()[-6000:]
             raise DifferenceError(
-                f"{command} says {done.stdout!r}, {done.stderr}\n{log}"
+                f"{command} says {done.stdout!r}, {done.stderr}\n{self._told()}"
             ) from error
 
     def _wanted(self) -> Expected:
