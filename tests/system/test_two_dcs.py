@@ -105,7 +105,7 @@ class Writer(Thread):
                 self._dc = next(self._dcs)
 
 
-def test_a_failover_under_load_loses_nothing_and_the_preferred_one_is_gone_back_to(
+def test_scenario_14_a_failover_under_load_loses_nothing_and_the_way_back_is_found(
     both: Both, make: Make
 ) -> None:
     first, second = both
@@ -210,7 +210,9 @@ def test_the_controllers_are_found_by_the_domains_name(both: Both, tmp_path: Pat
 
 
 @pytest.mark.parametrize("as_new", [True, False], ids=["new invocationId", "same invocationId"])
-def test_a_controller_restored_from_an_old_backup(tmp_path: Path, make: Make, as_new: bool) -> None:
+def test_scenario_15_a_controller_restored_from_an_old_backup(
+    tmp_path: Path, make: Make, as_new: bool
+) -> None:
     """Where the invocationId stays, its USN is past the cursor again before anybody looks."""
     with domain() as dc:
         reverted = dc.add_user("two-reverted", telephoneNumber="6930")
