@@ -195,12 +195,17 @@ def test_the_controllers_are_found_by_the_domains_name(both: Both, tmp_path: Pat
     resolv.write_text(f"nameserver {first.address}\nnameserver {second.address}\n")
     script = f"mount --bind {resolv} /etc/resolv.conf && exec {ADWATCH} sync -c {adwatch.config}"
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False
+        ["unshare", "--mount", "sh", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert is_as_ad_says(adwatch, first)
     checked = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script.replace("sync", "check")],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,

@@ -670,8 +670,10 @@ class World:
         """Leaves nothing behind, in AD or here."""
         self.adwatch.kill()
         self._return()
-        with suppress(LDAPOperationResult):
-            self.dc.admin().delete(self._dn(self._ous["top"]), controls=[_TREE_DELETE])
+        top = self._dn(self._ous["top"])
+        for dn in self.dc.ldapsearch("(objectClass=user)", "1.1", base=top):
+            self.dc.delete(dn)  # first, since no group goes that is somebody's primary one
+        self.dc.admin().delete(top, controls=[_TREE_DELETE])
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
