@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
+import dns.resolver
 import pytest
 from ldap3.core.exceptions import LDAPException
 from program import ADWATCH, Adwatch, configured, wait_for
@@ -189,6 +190,10 @@ def test_one_that_is_not_synchronized_is_passed_over(
 
 def test_the_controllers_are_found_by_the_domains_name(both: Both, tmp_path: Path) -> None:
     first, second = both
+    resolver = dns.resolver.Resolver(configure=False)
+    resolver.nameservers = [first.address]
+    name = "_ldap._tcp.dc._msdcs.example.test."
+    wait_for("both are in DNS", lambda: len(resolver.resolve(name, "SRV")) == 2, LONG_S)
     config = configured("X", Path(first.ca_file)).replace("servers: [X]", "domain: example.test")
     adwatch = Adwatch(tmp_path, config, first.service_password)
     resolv = tmp_path / "resolv.conf"
