@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from adwatch.core.model import (
     Batch,
     Candidate,
+    Change,
     Cursor,
     Entry,
     Hold,
@@ -20,7 +21,7 @@ from adwatch.core.model import (
     Rejection,
     Served,
 )
-from adwatch.core.plan import Rules, Safety, differences, make_plan
+from adwatch.core.plan import UNSEEN, Rules, Safety, differences, make_plan
 
 NO_NUMBER = "its number is empty"
 CURSOR = Cursor("dc", "invocation", 1, b"", "question")
@@ -494,6 +495,138 @@ def test_a_number_that_its_older_claimant_can_not_be_written_with_goes_to_the_ne
     world.refusals = {("Aa", "a"): "too long"}
     world.turn({"x": peer("x", "Aa"), "y": peer("y", "aA")}, full=True)
     assert world.numbers() == {"aA": "y"}
+
+
+def test_a_rejection_names_the_user_the_output_and_the_number_wished_for() -> None:
+    world = World(outputs="ab")
+    world.refusals = {("1", "b"): "too long", ("3", "a"): "too long", ("3", "b"): "not plain"}
+    plan = world.turn(
+        {"x": peer("x", "1"), "y": peer("y", "1"), "z": "bad", "w": peer("w", "3")}, full=True
+    )
+    said = {(r.login, r.output): r for r in plan.rejections}
+    assert said == {
+        ("w", ""): Rejection(guid("w"), "CN=w", "w", "3", "not plain; too long"),
+        ("x", "b"): Rejection(guid("x"), "CN=x", "x", "1", "too long", "b"),
+        ("y", ""): Rejection(guid("y"), "CN=y", "y", "1", "number 1 is held by x"),
+        ("z", ""): Rejection(guid("z"), "CN=z", "z", "", "bad"),
+    }
+    assert [c for c in plan.history if c.what == "rejected"] == [
+        Change(5.0, "rejected", guid("w"), "3", "w", (), "not plain; too long"),
+        Change(5.0, "rejected", guid("x"), "1", "x", (), "output b: too long"),
+        Change(5.0, "rejected", guid("y"), "1", "y", (), "number 1 is held by x"),
+        Change(5.0, "rejected", guid("z"), "", "z", (), "bad"),
+    ]
+
+
+def test_one_who_is_held_hides_no_rejection_of_another() -> None:
+    world = World(most=0, percent=0)
+    crowd(world, 4)
+    world.turn({"p00": "one bad value", "zzz": "bad"})
+    assert world.holds.keys() == {guid("p00")}
+    assert world.rejections.keys() == {guid("zzz")}
+
+
+def test_who_was_rejected_and_is_gone_is_rejected_no_longer() -> None:
+    world = World()
+    world.turn({"a": peer("a", "1"), "b": "bad"}, full=True)
+    world.turn({"b": None})
+    assert world.rejections == {}
+    assert guid("b") not in world.candidates
+
+
+def test_only_candidates_that_changed_are_stored() -> None:
+    world = World()
+    world.turn({"a": peer("a", "1"), "b": peer("b", "2")}, full=True)
+    plan = world.turn({"a": peer("a", "1"), "b": peer("b", "2", mobile="+1")}, full=True)
+    assert [c.guid for c in plan.put] == [guid("b")]
+
+
+def test_what_is_held_released_and_removed_is_told_with_who_when_and_why() -> None:
+    world = World(most=0, percent=0)
+    people = crowd(world, 4)
+    plan = world.turn({"p00": None})
+    who = guid("p00"), "000", "p00"
+    assert plan.history == (Change(5.0, "held", *who, (), "deleted in AD"),)
+    hold = world.holds[guid("p00")]
+    assert (hold.guid, hold.number, hold.login, hold.since) == (*who, 5.0)
+    world.now = 6.0
+    plan = world.turn({"p00": people["p00"]})
+    assert plan.history == (Change(6.0, "released", *who, (), "it came back"),)
+    world.turn({"p00": None})
+    world.judge("approved", "p00")
+    world.now = 7.0
+    (removed,) = world.turn({}).history
+    assert (removed.at, removed.what) == (7.0, "removed")
+
+
+def test_who_comes_needs_no_reason() -> None:
+    (added,) = World().turn({"a": peer("a", "1")}, full=True).history
+    assert added.reason == ""
+
+
+def test_who_is_kept_since_another_is_kept_is_told_whose_number_it_wants() -> None:
+    world = World(most=0, percent=0)
+    crowd(world, 4)
+    world.turn({"p00": None, "p01": peer("p01", "000")})
+    assert world.holds[guid("p01")].reason == "number 000 is held by p00"
+
+
+def test_a_loss_in_several_outputs_has_every_reason_once() -> None:
+    world = World(most=0, percent=0, outputs="abcd")
+    crowd(world, 4)
+    world.refusals = {("9", "a"): "too long", ("9", "b"): "not plain", ("9", "c"): "too long"}
+    world.turn({"p00": peer("p00", "9")})
+    assert world.holds[guid("p00")].reason == "not plain; too long"
+
+
+def test_an_approved_loss_with_other_values_is_another_loss() -> None:
+    world = World(most=0, percent=0, outputs="ab")
+    crowd(world, 4)
+    world.refusals = {("900", "b"): "too long", ("901", "b"): "too long"}
+    world.turn({"p00": peer("p00", "900")})
+    world.judge("approved", "p00")
+    assert whats(world.turn({"p00": peer("p00", "901")})) == [("held", "p00")]
+    assert "000" in world.numbers()
+
+
+def test_an_output_that_is_new_takes_nothing_away() -> None:
+    one = peer("x", "1")
+    wish = Candidate(one.guid, one.dn, one.login, "", one)
+    served = {one.guid: Served(one, {})}
+    known = Known({one.guid: wish}, served, {}, {}, frozenset(), 1, 1, frozenset("a"))
+    rules = Rules(Safety(0, 0), frozenset("ab"), lambda _: {"b": "too long"})
+    batch = Batch((), frozenset(), full=False, cursor=CURSOR, at=5.0)
+    plan = make_plan(known, batch, {}, rules)
+    assert (plan.hold, plan.losses) == ((), frozenset())
+    assert plan.serve == (Served(one, {"b": "too long"}),)
+    assert make_plan(replace(known, outputs=frozenset("ab")), batch, {}, rules).hold
+
+
+def test_a_peer_of_whom_nothing_is_known_any_more_is_lost_unseen() -> None:
+    known = Known({}, {guid("x"): Served(peer("x", "1"))}, {}, {}, frozenset(), 1, 1)
+    rules = Rules(Safety(0, 0), frozenset("a"), lambda _: {})
+    batch = Batch((), frozenset(), full=False, cursor=CURSOR, at=5.0)
+    (hold,) = make_plan(known, batch, {}, rules).hold
+    assert hold.reason == UNSEEN
+
+
+def test_values_that_vanished_are_named_all() -> None:
+    one = peer("x", "1")
+    had = Candidate(one.guid, one.dn, "x", "", one, usn=7, shown=("fax", "mail", "mobile"))
+    lacks = replace(had, peer=None, reason=NO_NUMBER, shown=("mobile",))
+    known = Known(
+        {one.guid: had}, {one.guid: Served(one)}, {}, {}, frozenset(), 1, 1, comparable=True
+    )
+    rules = Rules(Safety(0, 0), frozenset("a"), lambda _: {})
+    entries = (Entry(one.guid, one.dn, {}),)
+    batch = Batch(entries, frozenset({one.guid}), full=False, cursor=CURSOR, at=5.0)
+    (hold,) = make_plan(known, batch, {one.guid: lacks}, rules).hold
+    assert hold.reason == "AD no longer shows its fax, mail to adwatch"
+
+
+def test_an_extra_field_that_was_empty_and_is_no_more_is_no_difference() -> None:
+    old = replace(peer("a", "1"), extra=(("room", ""),))
+    assert differences(old, peer("a", "1")) == ()
 
 
 people = st.sampled_from([f"u{n}" for n in range(8)])
