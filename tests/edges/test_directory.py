@@ -12,17 +12,15 @@ from typing import Any
 
 import pytest
 from program import wait_for
+from system.follower import FILTER, LEAVERS, STAFF
+from system.follower import edge as real
 
 from adwatch.core.model import Batch, Cursor, Entry, Seen
-from adwatch.edges.directory.active import ActiveDirectory, Settings
 from adwatch.edges.directory.security import Security
 from adwatch.edges.directory.session import LdapError, Row, Session
 from adwatch.errors import CredentialsError, DirectoryError
 from adwatch.testing import MemoryDirectory
 
-STAFF = "OU=Staff,DC=example,DC=test"
-LEAVERS = "OU=Leavers,DC=example,DC=test"
-FILTER = "(&(telephoneNumber=*)(objectCategory=person)(objectClass=user)(sAMAccountName=*))"
 REAL = [(user, feed) for user in ("svc-adwatch", "svc-adwatch-sync") for feed in ("dirsync", "usn")]
 
 
@@ -56,23 +54,6 @@ class Site:
 
     def next(self, since: Cursor, known: dict[str, Seen] | None = None) -> Batch:
         return self.directory.read(since, lambda: known or {})
-
-
-def real(dc: Any, user: str, feed: str, **changes: Any) -> ActiveDirectory:
-    security = Security(
-        "ldaps", f"{user}@example.test", str(dc.ca_file), verify=True, timeout_s=8.0
-    )
-    wanted = Settings(
-        servers=(dc.ldaps_url,),
-        domain=None,
-        security=security,
-        password=lambda: dc.service_password,
-        bases=(STAFF,),
-        filter=FILTER,
-        feed=feed,
-        attributes=("telephoneNumber", "mobile"),
-    )
-    return ActiveDirectory(replace(wanted, **changes))
 
 
 @pytest.fixture(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 from ldap3 import MODIFY_ADD, MODIFY_DELETE
 from ldap3.core.exceptions import LDAPNoSuchObjectResult
-from program import Adwatch, configured, wait_for
+from program import Adwatch, wait_for
 
 from system.rights import LIST_AND_READ, READ_EMPLOYEE_TYPE, denied
 from system.samba import SambaDC
@@ -25,20 +24,17 @@ Make = Callable[..., Adwatch]
 
 
 @pytest.fixture
-def make(dc: SambaDC, tmp_path: Path) -> Iterator[Make]:
-    made: list[Adwatch] = []
+def make(make: Make) -> Make:
+    """Installations that run, and have made their first comparison."""
 
-    def install(user: str, **parts: str) -> Adwatch:
-        config = configured(dc.ldaps_url, Path(dc.ca_file), user, **parts)
-        made.append(Adwatch(tmp_path / str(len(made)), config, dc.service_password))
-        made[-1].start("--verbose")
-        wait_for("online", lambda: made[-1].status()["state"] == "online")
-        wait_for("the first comparison", lambda: not compares(made[-1]))
-        return made[-1]
+    def started(user: str, **parts: str) -> Adwatch:
+        adwatch = make(user, **parts)
+        adwatch.start()
+        wait_for("online", lambda: adwatch.status()["state"] == "online")
+        wait_for("the first comparison", lambda: not compares(adwatch))
+        return adwatch
 
-    yield install
-    for adwatch in made:
-        adwatch.kill()
+    return started
 
 
 @pytest.fixture
