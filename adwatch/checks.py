@@ -15,11 +15,12 @@ from adwatch.core.ldapfilter import filter_attributes
 from adwatch.core.mapping import ALWAYS_ASKED
 from adwatch.core.model import Entry, Reach
 from adwatch.edges import asterisk
+from adwatch.edges.directory.active import ActiveDirectory
 from adwatch.edges.directory.security import mend_certificate
 from adwatch.edges.directory.session import host_and_port
 from adwatch.errors import AdwatchError, DirectoryError, OutputError
 from adwatch.service import Service
-from adwatch.wiring import build, make_directory, proof_reader
+from adwatch.wiring import build, make_directory, make_mapper, proof_reader
 
 _DAY_S: Final = 86400
 _WARN_DAYS: Final = 14
@@ -55,11 +56,15 @@ def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
     yield from _files(config)
     if offline:
         return
-    service = build(config, dry=True)
+    directory = make_directory(config, make_mapper(config))
+    service = build(config, dry=True, directory=directory)
     try:
-        for url in _servers(config, service):
+        servers = _servers(directory)
+        for url in servers:
             yield from _network(config, url)
         yield from _directory(service)
+        if len(servers) > 1:
+            yield _try("replication", lambda: _replication(directory))
     finally:
         service.close()
     command = " ".join(config.asterisk.command)
@@ -108,9 +113,9 @@ def _writable(path: Path) -> str:
     return f"{path.parent} can be written"
 
 
-def _servers(config: Config, service: Service) -> Sequence[str]:
+def _servers(directory: ActiveDirectory) -> Sequence[str]:
     try:
-        return make_directory(config, service.mapper).urls()
+        return directory.urls()
     except DirectoryError:
         return ()  # the check of the directory itself says it again, with the hint
 
@@ -172,6 +177,18 @@ def _directory(service: Service) -> Iterator[Result]:
         yield from _rights(service, batch.entries)
     except AdwatchError as error:
         yield Result(False, "directory", error.message, error.hint)
+
+
+def _replication(directory: ActiveDirectory) -> str:
+    """Whether adwatch can tell that one controller has what another told."""
+    partners = directory.partners()
+    if not partners:
+        raise DirectoryError(
+            "how far the domain controllers have replicated can't be seen (replUpToDateVector);"
+            " after a failover adwatch stays where it is until that one fails, too",
+            "let the account read all properties of the domain's own object, as is the default",
+        )
+    return f"the server in use tells how far it is behind {partners} other domain controller(s)"
 
 
 def _deletions(reach: Reach) -> Result:

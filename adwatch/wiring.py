@@ -9,6 +9,7 @@ from pathlib import Path
 from adwatch.config.schema import Config
 from adwatch.config.schema import Output as OutputConfig
 from adwatch.core.mapping import Expressions, Mapper
+from adwatch.core.model import Cursor
 from adwatch.core.render import Format, Renderer, RenderError
 from adwatch.edges.directory import Directory
 from adwatch.edges.directory.active import ActiveDirectory, Settings
@@ -26,11 +27,12 @@ def build(config: Config, *, dry: bool = False, directory: Directory | None = No
     """
     mapper = make_mapper(config)
     key = KeyFile(config.key_path)
+    store = Store(config.state)
     return Service(
         config,
-        directory or make_directory(config, mapper),
+        directory or make_directory(config, mapper, store.cursor),
         mapper,
-        Store(config.state),
+        store,
         key,
         tuple(_output(config, key, index) for index in range(len(config.outputs))),
         dry=dry,
@@ -48,8 +50,13 @@ def make_mapper(config: Config) -> Mapper:
     )
 
 
-def make_directory(config: Config, mapper: Mapper) -> ActiveDirectory:
-    """The directory as configured; it connects when it is first asked."""
+def make_directory(
+    config: Config, mapper: Mapper, last: Callable[[], Cursor | None] = lambda: None
+) -> ActiveDirectory:
+    """The directory as configured; it connects when it is first asked.
+
+    `last` gives up to where its changes are known.
+    """
     wanted = config.directory
     return ActiveDirectory(
         Settings(
@@ -71,7 +78,8 @@ def make_directory(config: Config, mapper: Mapper) -> ActiveDirectory:
             filter=wanted.filter,
             feed=wanted.feed,
             attributes=mapper.attributes,
-        )
+        ),
+        last=last,
     )
 
 

@@ -13,6 +13,7 @@ from system.samba import SambaDC, run
 from adwatch.checks import run_checks
 from adwatch.config.load import load
 from adwatch.core.pace import Pace, Tempo
+from adwatch.edges.directory.better import Better
 from adwatch.edges.directory.links import Links, Servers
 from adwatch.edges.directory.push import Push
 from adwatch.edges.directory.security import Security
@@ -79,7 +80,7 @@ def test_looking_for_a_better_server_survives_a_password_file_that_is_away() -> 
         raise PasswordError("the password file can't be read")
 
     looking = Links(Servers(("ldaps://dc1.example.test",), None, security()), away, "auto", ())
-    looking.look_for_better(1)
+    Better(looking).look(1)
 
 
 def test_two_servers_do_not_hide_that_the_password_cannot_be_read() -> None:

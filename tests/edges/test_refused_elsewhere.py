@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from system.samba import SambaDC
 
+from adwatch.edges.directory.better import Better
 from adwatch.edges.directory.links import Link, Links, Servers
 from adwatch.edges.directory.security import Security
 from adwatch.errors import PasswordError
@@ -30,10 +31,11 @@ def links(dc: SambaDC, password: Callable[[], str]) -> Links:
 
 
 def looked(made: Links) -> Link | None:
-    made.look_for_better(1)
-    if made._search is not None:
-        made._search.join()
-    return made.better(1)
+    better = Better(made)
+    better.look(1)
+    assert better._search is not None
+    better._search.join()
+    return better._found
 
 
 def test_a_server_that_refused_a_disabled_account_is_preferred_again_once_it_is_enabled(

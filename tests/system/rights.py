@@ -12,6 +12,8 @@ from system.samba import SambaDC, run
 # sets that the default ACL of a user names, such as mobile's.
 EMPLOYEE_TYPE = "a8df73f0-c5ea-11d1-bbcb-0080c76670c0"
 LIST_AND_READ = "(D;CI;LCRP;;;{sid})"
+# The schemaIDGUID of replUpToDateVector; only the domain's own object has a value.
+READ_PROGRESS = "(OD;;RP;bf967a16-0de6-11d0-a285-00aa003049e2;;{sid})"
 READ_EMPLOYEE_TYPE = "(OD;CI;RP;" + EMPLOYEE_TYPE + ";;{sid})"
 
 

@@ -18,8 +18,9 @@ from program import ADWATCH, Adwatch, configured, wait_for
 from adwatch.edges.directory import feeds
 from adwatch.edges.directory.session import Session
 from adwatch.errors import DirectoryError
-from system.follower import edge
+from system.follower import ORDINARY, edge
 from system.machine.oracle import VARIANTS, as_asterisk_reads, expected
+from system.rights import READ_PROGRESS, denied
 from system.samba import SambaDC, domain, replicates, wait_until
 
 Both = tuple[SambaDC, SambaDC]
@@ -78,11 +79,15 @@ def is_as_ad_says(adwatch: Adwatch, dc: SambaDC) -> bool:
 
 
 class Writer(Thread):
-    """An administrator who never rests, at whichever controller answers."""
+    """An administrator who never rests, at whichever controller answers.
+
+    With `numbers` unset nobody's number changes: what is written then does not matter to a PBX.
+    """
 
     def __init__(self, dcs: Both) -> None:
         super().__init__(daemon=True)
         self.stop = Event()
+        self.numbers = True
         self.done = 0
         self._dcs = itertools.cycle(dcs)
         self._dc = next(self._dcs)
@@ -94,6 +99,10 @@ class Writer(Thread):
             if self.stop.is_set():
                 return
             try:
+                if users and not self.numbers:
+                    self._dc.modify(chance.choice(users), description=str(number))
+                    self.done += 1
+                    continue
                 if len(users) > 6:
                     self._dc.delete(users.pop(0))
                 if users and chance.random() < 0.5:
@@ -120,9 +129,10 @@ def test_scenario_14_a_failover_under_load_loses_nothing_and_the_way_back_is_fou
         before = writer.done
         wait_for("the other is used", lambda: server(adwatch) == second.ldaps_url)
         wait_for("more writing", lambda: writer.done > before + 30, LONG_S)
+        writer.numbers = False
         first.start()
         wait_for("the way back", lambda: server(adwatch) == first.ldaps_url, LONG_S)
-        before = writer.done
+        before, writer.numbers = writer.done, True
         wait_for("more writing", lambda: writer.done > before + 30, LONG_S)
     finally:
         writer.stop.set()
@@ -217,6 +227,20 @@ def test_the_controllers_are_found_by_the_domains_name(both: Both, tmp_path: Pat
     )
     for name in ("dc1", "dc2"):
         assert f"✓ TLS {name}.example.test" in checked.stdout
+    assert "✓ replication" in checked.stdout
+
+
+def test_check_says_where_it_cannot_be_seen_how_far_a_controller_is_behind(
+    both: Both, make: Make
+) -> None:
+    adwatch = make(*both)
+    with denied(both[0], both[0].base_dn, ORDINARY.partition("@")[0], READ_PROGRESS):
+        level(*both)
+        done = adwatch("check")
+    level(*both)
+    assert done.returncode == 1
+    assert "✗ replication" in done.stdout
+    assert "replUpToDateVector" in done.stdout
 
 
 @pytest.mark.parametrize("as_new", [True, False], ids=["new invocationId", "same invocationId"])

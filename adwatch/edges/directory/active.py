@@ -21,9 +21,10 @@ from adwatch.core.mapping import ALWAYS_ASKED
 from adwatch.core.model import Batch, Cursor, Entry, Finding, Reach, Seen
 from adwatch.core.words import line
 from adwatch.edges.directory import feeds
+from adwatch.edges.directory.better import Better
 from adwatch.edges.directory.links import Link, Links, Servers
 from adwatch.edges.directory.push import Push
-from adwatch.edges.directory.scope import BY_GUID, Scope, guid_of, to_entry
+from adwatch.edges.directory.scope import BY_GUID, Scope, alike, guid_of, to_entry
 from adwatch.edges.directory.security import Security
 from adwatch.edges.directory.session import SUBTREE, LdapError, Session
 from adwatch.errors import DirectoryError
@@ -62,17 +63,21 @@ class Settings:
 class ActiveDirectory:
     """Reads the directory. Nothing is opened before it is needed; any failure closes.
 
-    Every method raises DirectoryError where the answer is not whole, and then nothing may be
-    concluded from it.
+    `last` gives up to where the changes are known, when a server is to be chosen. Every method
+    raises DirectoryError where the answer is not whole, and then nothing may be concluded from it.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        last: Callable[[], Cursor | None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._clock = clock
+        self._last = last
         self._link: Link | None = None
         self._scope: Scope
-        # A better server, and the users whom it had not, or had elsewhere, when last asked.
-        self._behind: tuple[Link, frozenset[str]] | None = None
         self._push: Push | None = None
         self._since = 0.0
         tested = filter_attributes(settings.filter)
@@ -83,17 +88,23 @@ class ActiveDirectory:
         self._attributes = tuple(asked.values())
         followed = _FOLLOWED + _FOLLOWED_OF_GROUPS * self._groups
         self._watched = tuple(dict.fromkeys((*self._attributes, *followed)))
-        self._servers = Servers(settings.servers, settings.domain, settings.security)
-        self._links = Links(self._servers, settings.password, settings.feed, self._watched)
+        servers = Servers(settings.servers, settings.domain, settings.security)
+        self._links = Links(servers, settings.password, settings.feed, self._watched)
+        self._better = Better(self._links)
 
     def open(self) -> None:
-        """Connects to the first server that answers, preferred first."""
+        """Connects to the first server that answers and lags not behind, preferred first."""
         if self._link is None:
-            self._use(self._links.first())
+            last = self._last()
+            link = self._links.first(last)
+            if last is not None and link.knows(last.invocation) < last.usn:
+                log.warning(line("lags", server=link.session.url, behind=last.server))
+            self._use(link)
 
     def _use(self, link: Link) -> None:
         self._drop()
         self._link, self._since = link, self._clock()
+        self._better.told(None)
         self._scope = self._scope_of(link)
         said = {"server": link.session.url, "host": link.root.host, "feed": link.choice.name}
         why, sees = link.choice.why, link.sees_deletions
@@ -103,12 +114,18 @@ class ActiveDirectory:
 
     def urls(self) -> Sequence[str]:
         """The servers to try, preferred first; looked up in DNS where none are configured."""
-        return [url for _, url in self._servers.ranked()]
+        return [url for _, url in self._links.servers.ranked()]
 
     def prefer(self) -> None:
         """Looks for a better server than the one in use; the next reading goes over to it."""
         if self._link is not None:
-            self._links.look_for_better(self._link.rank)
+            self._better.look(self._link.rank)
+
+    def partners(self) -> int:
+        """Of how many other controllers the server in use says how far it is behind them."""
+        return self._guarded(
+            lambda link: len(feeds.read_progress(link.session, link.root.naming_context))
+        )
 
     def listen(self, wake: Callable[[], None]) -> None:
         """Starts to listen for change notifications; `wake` is called from another thread."""
@@ -126,8 +143,7 @@ class ActiveDirectory:
         if self._push is not None:
             self._push.end()
             self._push = None
-        self._links.close()
-        self._leave_behind()
+        self._better.close()
         self._drop()
 
     def _drop(self) -> None:
@@ -138,6 +154,7 @@ class ActiveDirectory:
     def abort(self) -> None:
         """Makes whatever waits for the directory fail at once; safe from any thread."""
         self._links.abort()
+        self._better.abort()
         link = self._link
         if link is not None:
             link.session.abort()
@@ -200,33 +217,13 @@ class ActiveDirectory:
         return found
 
     def _prefer(self) -> None:
-        """Goes over to a better server that was found, once it has caught up with this one.
-
-        Nothing forces anybody to leave: on one that lags behind, newcomers would lose their
-        phones and leavers get them back.
-        """
+        """Goes over to a better server that was found, once it knows all that this one told."""
         assert self._link is not None
-        better = self._links.better(self._link.rank)
-        if self._behind is not None and self._behind[0].rank >= self._link.rank:
-            self._leave_behind()  # what was in use got lost meanwhile
-        try:
-            if better is not None:
-                self._leave_behind()
-                self._behind = better, _elsewhere(self._scope, self._scope_of(better), None)
-            elif self._behind is not None:
-                link, users = self._behind
-                self._behind = link, _elsewhere(self._scope, self._scope_of(link), users)
-        except DirectoryError as error:
-            log.info(line("not_preferred", cause=error))
-            self._leave_behind()
-        if self._behind is not None and not self._behind[1]:
-            link, self._behind = self._behind[0], None
-            self._use(link)
-
-    def _leave_behind(self) -> None:
-        behind, self._behind = self._behind, None
-        if behind is not None:
-            behind[0].session.close()
+        better = self._better.take(
+            self._link, lambda link, users: alike(self._scope, self._scope_of(link), users)
+        )
+        if better is not None:
+            self._use(better)
 
     def _question(self, link: Link) -> str:
         """A digest of what is asked: answers to another question are not comparable."""
@@ -247,7 +244,7 @@ class ActiveDirectory:
         progress: Progress | None,
         also: frozenset[str],
     ) -> Batch:
-        usn = feeds.read_gate(link.session)
+        usn = self._gate(link)
         stale = self._stale(link, since, usn)
         if since is None or stale:
             log.info(line("full_read", why=stale or "a comparison of everything is due"))
@@ -263,6 +260,7 @@ class ActiveDirectory:
             return self._read_all(link, usn, known, progress)
         asked = also | {n.guid for n in named}
         found, gone, hint = self._scope.look(asked)
+        self._better.told(asked)
         return Batch(
             entries=tuple(found.values()),
             asked=asked,
@@ -273,6 +271,11 @@ class ActiveDirectory:
             compare=hint or compare,
             values=bool(hint) or (self._groups and bool(compare)),
         )
+
+    def _gate(self, link: Link) -> int:
+        usn = feeds.read_gate(link.session)
+        self._better.read(usn)
+        return usn
 
     def _stale(self, link: Link, since: Cursor | None, usn: int) -> str:
         """Why a cursor can't be continued from, empty where it can."""
@@ -319,21 +322,23 @@ class ActiveDirectory:
                 progress(len(found))
         more, gone, _ = self._scope.look(frozenset(known()) - frozenset(found))
         found |= more  # moved about while the answer was made
+        self._better.told(None)
         cursor = Cursor(link.session.url, link.root.invocation, usn, cookie, self._question(link))
         entries = tuple(found.values())
         return Batch(entries, frozenset(found), True, cursor, self._clock(), gone)
 
     def _compare(self, link: Link, since: Cursor, known: Known) -> Batch:
         if self._stale(link, since, since.usn):
-            return self._read_all(link, feeds.read_gate(link.session), known, None)
+            return self._read_all(link, self._gate(link), known, None)
         listed = self._scope.listed()
         have = known()
         log.debug(line("compare", users=len(listed)))
         odd = {guid for guid, seen in listed.items() if have.get(guid) != seen}
         odd |= frozenset(have) - frozenset(listed)
         if len(odd) > BY_GUID + len(listed) // _ODD_SHARE:
-            return self._read_all(link, feeds.read_gate(link.session), known, None)
+            return self._read_all(link, self._gate(link), known, None)
         found, gone, _ = self._scope.look(odd)
+        self._better.told(frozenset(odd))
         entries = tuple(found.values())
         return Batch(entries, frozenset(odd), False, since, self._clock(), gone)
 
@@ -355,14 +360,3 @@ class ActiveDirectory:
             Finding(to_entry(row), guid_of(row) in inside, gone.get(guid_of(row), ""))
             for row in rows
         ]
-
-
-def _elsewhere(here: Scope, there: Scope, users: frozenset[str] | None) -> frozenset[str]:
-    """Which of these users, or of all, are at different places in two servers' scopes."""
-    one, other = (
-        {g: seen.dn for g, seen in scope.listed().items()}
-        if users is None
-        else {g: entry.dn for g, entry in scope.look(users)[0].items()}
-        for scope in (here, there)
-    )
-    return frozenset(guid for guid in one.keys() | other.keys() if one.get(guid) != other.get(guid))

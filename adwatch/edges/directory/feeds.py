@@ -6,12 +6,14 @@ polling with DirSync and with uSNChanged in Microsoft's Win32 documentation.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 from adwatch.core.ldapfilter import escape, guid_clause
+from adwatch.core.words import line
 from adwatch.edges.directory.entries import read_sequence, sequence
 from adwatch.edges.directory.session import (
     BASE,
@@ -22,7 +24,10 @@ from adwatch.edges.directory.session import (
     Row,
     Session,
 )
+from adwatch.edges.directory.vector import read_vector
 from adwatch.errors import DirectoryError
+
+log = logging.getLogger(__name__)
 
 DIRSYNC: Final = "1.2.840.113556.1.4.841"
 OBJECT_SECURITY: Final = 1
@@ -107,6 +112,20 @@ def read_gate(session: Session) -> int:
     """highestCommittedUSN: unchanged means that nothing was written on this DC at all."""
     row = only(session, session.search("", BASE, _ANYTHING, ["highestCommittedUSN"]))
     return int(row.text("highestcommittedusn"))
+
+
+def read_progress(session: Session, context: str) -> dict[str, int]:
+    """Up to which USN of each other controller's database this one has everything.
+
+    Empty where this one never replicated, or the account may not see it.
+    """
+    row = only(session, session.search(context, BASE, _ANYTHING, ["replUpToDateVector"]))
+    octets = row.values.get("repluptodatevector")
+    try:
+        return read_vector(octets[0]) if octets else {}
+    except ValueError as error:
+        log.warning(line("vector", server=session.url, cause=error))
+        return {}
 
 
 class DirSync:

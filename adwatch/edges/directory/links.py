@@ -1,4 +1,4 @@
-"""Which domain controller is used: the first that can be, and a better one when it can again.
+"""Connections to domain controllers: which is tried when, and which of them lags behind.
 
 Each controller counts its own USNs and may lag behind the others, so going over to another one
 means reading everything; that is the reader's business.
@@ -6,21 +6,19 @@ means reading everything; that is the reader's business.
 
 from __future__ import annotations
 
-import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import Thread
 from typing import Final
 
-from adwatch.core.words import line
+from adwatch.core.model import Cursor
+from adwatch.core.pace import REFUSED_S
 from adwatch.edges.directory import feeds
 from adwatch.edges.directory.locate import domain_controllers
 from adwatch.edges.directory.security import Security
 from adwatch.edges.directory.session import Session
 from adwatch.errors import CredentialsError, DirectoryError, PasswordError
-
-log = logging.getLogger(__name__)
 
 # One that answers and could not be read so often in a row is tried after all others.
 _UNREADABLE: Final = 2
@@ -58,61 +56,124 @@ class Link:
     choice: feeds.Choice
     sees_deletions: bool
 
+    def knows(self, invocation: str) -> float:
+        """Up to which USN of a database the server has everything that was written there.
+
+        Replication hands on a whole cycle at a time, with all that the source had until then:
+        so who has a server's USN has also what that server got from others before it.
+        """
+        if invocation == self.root.invocation:
+            return float("inf")
+        return feeds.read_progress(self.session, self.root.naming_context).get(invocation, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    password: str
+    until: float
+    error: CredentialsError
+
 
 class Links:
     """Makes links. `feed` and `watched` are what `feeds.choose` takes.
 
-    `password` is called at each bind.
+    `password` is called at each bind. A password that one server has taken and another refuses
+    is tried there again only after a while: the one that refuses may lag behind, and AD counts.
     """
 
     def __init__(
         self, servers: Servers, password: Callable[[], str], feed: str, watched: Sequence[str]
     ) -> None:
-        self._servers = servers
+        self.servers = servers
         self._password = password
         self._feed = feed
         self._watched = watched
         self._opening: set[Session] = set()
-        self._found: Link | None = None
-        self._search: Thread | None = None
-        self._refused_password: str | None = None
         self._unread: Counter[str] = Counter()
-        self._closed = False
+        self._taken: dict[str, str] = {}
+        self._refused: dict[str, _Refusal] = {}
 
     def session(self, url: str) -> Session:
-        """A session to a server, open. Raises DirectoryError where it can't be had."""
-        session = Session(url, self._servers.security, self._password())
+        """A session to a server, open. Raises DirectoryError where it can't be had.
+
+        A CredentialsError does not count where another server takes the password.
+        """
+        password = self._password()
+        before = self._refused.get(url)
+        again = before is None or before.password != password or time.monotonic() > before.until
+        if before is not None and not again and password in self._taken.values():
+            raise CredentialsError(before.error.message, before.error.hint, counts=False)
+        session = Session(url, self.servers.security, password)
         self._opening.add(session)
         try:
             session.open()
+        except CredentialsError as error:
+            if error.counts:
+                self._taken.pop(url, None)
+                self._refused[url] = _Refusal(password, time.monotonic() + REFUSED_S, error)
+                if password in self._taken.values():
+                    raise CredentialsError(error.message, error.hint, counts=False) from error
+            raise
         finally:
             self._opening.discard(session)
+        self._taken[url] = password
         return session
 
-    def first(self) -> Link:
-        """A link to the first server that can be used.
+    def first(self, since: Cursor | None = None) -> Link:
+        """A link to the first server that can be used and has all that is known up to `since`.
 
-        Raises CredentialsError as soon as one refuses the account, for the next would count one
-        more wrong password; PasswordError where that can't be read; DirectoryError where none
-        can be used.
+        Where none has, to the one that lacks least. Raises CredentialsError as soon as one
+        refuses the account, where the next would count one more wrong password; PasswordError
+        where that can't be read; DirectoryError where none can be used.
         """
-        failures = []
-        ranked = self._servers.ranked()
-        for rank, url in sorted(ranked, key=lambda r: self._unread[r[1]] >= _UNREADABLE):
-            try:
-                return self._link(rank, url)
-            except (CredentialsError, PasswordError):
-                raise
-            except DirectoryError as error:
-                failures.append(error)
-        if len(failures) == 1:
-            raise failures[0]
+        reached, failures = self._tried(since)
+        if reached:
+            return _least(reached)
+        for failure in failures:
+            if len(failures) == 1 or (isinstance(failure, CredentialsError) and failure.counts):
+                raise failure
         raise DirectoryError(
             "no domain controller can be used: " + "; ".join(e.message for e in failures),
             "look at the first one",
         )
 
-    def _link(self, rank: int, url: str) -> Link:
+    def _tried(self, since: Cursor | None) -> tuple[list[tuple[float, Link]], list[DirectoryError]]:
+        """The servers that can be used, by what each lacks, and what the others failed of.
+
+        Those after the first that lacks nothing are not tried, nor any that could not be read
+        while another can be used, nor any more than one that counts a refusal.
+        """
+        reached, failures = list[tuple[float, Link]](), list[DirectoryError]()
+        ranked = sorted(self.servers.ranked(), key=lambda r: self._unread[r[1]] >= _UNREADABLE)
+        for rank, url in ranked:
+            if reached and self._unread[url] >= _UNREADABLE:
+                break
+            try:
+                link = self.link(rank, url)
+                reached.append((self._lacks(link, since), link))
+            except PasswordError:
+                raise
+            except DirectoryError as error:
+                failures.append(error)
+            else:
+                if not reached[-1][0]:
+                    break
+            if failures and isinstance(failures[-1], CredentialsError) and failures[-1].counts:
+                break
+        return reached, failures
+
+    def _lacks(self, link: Link, since: Cursor | None) -> float:
+        """How many USNs a server lacks of what is known, 0 where it has everything."""
+        if since is None:
+            return 0
+        try:
+            return max(0, since.usn - link.knows(since.invocation))
+        except DirectoryError:
+            link.session.close()
+            raise
+
+    def link(self, rank: int, url: str) -> Link:
+        """A link to one server. Raises DirectoryError where it can't be used."""
         session = self.session(url)
         self._opening.add(session)
         try:
@@ -138,55 +199,16 @@ class Links:
         """Word that a server was read."""
         del self._unread[link.session.url]
 
-    def look_for_better(self, rank: int) -> None:
-        """Begins to look for a server better than `rank`, without keeping anybody waiting."""
-        if self._search is None or not self._search.is_alive():
-            self._search = Thread(target=self._look, args=(rank,), name="prefer", daemon=True)
-            self._search.start()
-
-    def _look(self, rank: int) -> None:
-        try:
-            better = [(r, url) for r, url in self._servers.ranked() if r < rank]
-            password = self._password()
-        except DirectoryError as error:
-            log.debug(line("not_preferred", cause=error))
-            return
-        if password == self._refused_password:
-            return  # each refusal may count as a wrong password
-        for found, url in better:
-            try:
-                self._keep(self._link(found, url))
-            except CredentialsError as error:
-                self._refused_password = password if error.counts else None
-                log.warning(line("not_preferred", server=url, cause=error))
-                return
-            except DirectoryError as error:
-                log.debug(line("not_preferred", server=url, cause=error))
-            else:
-                return
-
-    def _keep(self, link: Link) -> None:
-        before, self._found = self._found, link
-        for spare in (before, link if self._closed else None):
-            if spare is not None:
-                spare.session.close()
-
-    def better(self, rank: int) -> Link | None:
-        """The link that was looked for, once, if it is still better than `rank`."""
-        found, self._found = self._found, None
-        if found is not None and found.rank >= rank:
-            found.session.close()
-            return None
-        return found
-
     def abort(self) -> None:
         """Makes whatever is being opened fail at once; safe from any thread."""
         for session in list(self._opening):
             session.abort()
 
-    def close(self) -> None:
-        """Lets go of what was found and not taken."""
-        self._closed = True
-        found, self._found = self._found, None
-        if found is not None:
-            found.session.close()
+
+def _least(reached: list[tuple[float, Link]]) -> Link:
+    """The link that lacks least; the others are closed."""
+    best = min(reached, key=lambda r: r[0])[1]
+    for _, link in reached:
+        if link is not best:
+            link.session.close()
+    return best

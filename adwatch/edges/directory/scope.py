@@ -13,6 +13,19 @@ from adwatch.errors import DirectoryError
 
 BY_GUID: Final = 100
 _NO_OBJECT: Final = 32
+# Of each domain controller its own: not replicated, or set anew where a change arrives.
+_NOT_SHARED: Final = frozenset(
+    {
+        "badpasswordtime",
+        "badpwdcount",
+        "lastlogoff",
+        "lastlogon",
+        "logoncount",
+        "usnchanged",
+        "usncreated",
+        "whenchanged",
+    }
+)
 # Nothing that adwatch looks at lies below one of these. Renaming or moving any other object
 # changes the DN of all below it, its ACL what may be seen there, and no feed names them.
 _LEAVES: Final = frozenset({b"user", b"contact", b"group"})
@@ -137,3 +150,15 @@ def to_entry(row: Row) -> Entry:
 def _below(dn: str, base: str) -> bool:
     """Whether a DN lies below a base, as far as its text tells."""
     return dn.lower() == base.lower() or dn.lower().endswith("," + base.lower())
+
+
+def alike(one: Scope, other: Scope, guids: frozenset[str]) -> bool:
+    """Whether two servers give the same of these users, but for what each has of its own."""
+    first, second = (
+        {
+            guid: (entry.dn, {n: v for n, v in entry.attributes.items() if n not in _NOT_SHARED})
+            for guid, entry in scope.look(guids)[0].items()
+        }
+        for scope in (one, other)
+    )
+    return first == second
