@@ -191,16 +191,16 @@ class Service:
         if idle and not compared:
             return
         mapped = {entry.guid: self.mapper.candidate(entry, batch.at) for entry in batch.entries}
+        forgot = self.store.cursor() is None
         if batch.full:
             self._refuse_to_forget(mapped)
-        marks = {"mapping": self.mapper.digest, "last_reconcile": str(batch.at)}
+        digest = {"mapping": self.mapper.digest, "last_reconcile": str(batch.at)}
+        marks = digest if batch.full else {}
         turn.changes = self._commit(
-            batch,
-            mapped,
-            compared=compared or batch.full,
-            everybody=batch.full,
-            marks=marks if batch.full else {},
+            batch, mapped, compared=compared or batch.full, everybody=batch.full, marks=marks
         )
+        if forgot:
+            self._owe_all()  # which `open` left until somebody was known
 
     def _commit(
         self,

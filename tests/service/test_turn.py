@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -634,3 +636,16 @@ def test_a_template_that_suddenly_fails_for_everybody_is_held_and_writes_nothing
     site.start()
     assert site.turn().exit_code == 0
     assert "y = U100" in (site.folder / "own.conf").read_text()
+
+
+def test_an_output_that_is_lost_together_with_the_cursor_is_written_again(site: Site) -> None:
+    """The full read finds nobody changed, and the file is missing all the same."""
+    site.domain.add_user("ryabov", telephoneNumber="502")
+    site.turn()
+    site.stop()
+    with closing(sqlite3.connect(site.folder / "state" / "adwatch.db")) as database:
+        database.execute("DELETE FROM meta WHERE key = 'cursor'")
+        database.commit()
+    site.path.unlink()
+    site.turn()
+    assert site.numbers() == ["502"]
