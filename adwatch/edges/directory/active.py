@@ -95,11 +95,7 @@ class ActiveDirectory:
     def open(self) -> None:
         """Connects to the first server that answers and lags not behind, preferred first."""
         if self._link is None:
-            last = self._last()
-            link = self._links.first(last)
-            if last is not None and link.knows(last.invocation) < last.usn:
-                log.warning(line("lags", server=link.session.url, behind=last.server))
-            self._use(link)
+            self._use(self._links.first(self._last()))
 
     def _use(self, link: Link) -> None:
         self._drop()

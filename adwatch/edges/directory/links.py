@@ -6,6 +6,7 @@ means reading everything; that is the reader's business.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,11 +15,14 @@ from typing import Final
 
 from adwatch.core.model import Cursor
 from adwatch.core.pace import REFUSED_S
+from adwatch.core.words import line
 from adwatch.edges.directory import feeds
 from adwatch.edges.directory.locate import domain_controllers
 from adwatch.edges.directory.security import Security
 from adwatch.edges.directory.session import Session
 from adwatch.errors import CredentialsError, DirectoryError, PasswordError
+
+log = logging.getLogger(__name__)
 
 # One that answers and could not be read so often in a row is tried after all others.
 _UNREADABLE: Final = 2
@@ -101,7 +105,7 @@ class Links:
         password = self._password()
         before = self._refused.get(url)
         again = before is None or before.password != password or time.monotonic() > before.until
-        if before is not None and not again and password in self._taken.values():
+        if before is not None and not again and self._taken_elsewhere(password):
             raise CredentialsError(before.error.message, before.error.hint, counts=False)
         session = Session(url, self.servers.security, password)
         self._opening.add(session)
@@ -111,13 +115,16 @@ class Links:
             if error.counts:
                 self._taken.pop(url, None)
                 self._refused[url] = _Refusal(password, time.monotonic() + REFUSED_S, error)
-                if password in self._taken.values():
+                if self._taken_elsewhere(password):
                     raise CredentialsError(error.message, error.hint, counts=False) from error
             raise
         finally:
             self._opening.discard(session)
         self._taken[url] = password
         return session
+
+    def _taken_elsewhere(self, password: str) -> bool:
+        return password in tuple(self._taken.values())  # other threads make sessions, too
 
     def first(self, since: Cursor | None = None) -> Link:
         """A link to the first server that can be used and has all that is known up to `since`.
@@ -206,9 +213,11 @@ class Links:
 
 
 def _least(reached: list[tuple[float, Link]]) -> Link:
-    """The link that lacks least; the others are closed."""
-    best = min(reached, key=lambda r: r[0])[1]
+    """The link whose server lacks least; the others are closed."""
+    lacks, best = min(reached, key=lambda r: r[0])
     for _, link in reached:
         if link is not best:
             link.session.close()
+    if lacks:
+        log.warning(line("lags", server=best.session.url, usns=lacks))
     return best
