@@ -315,3 +315,13 @@ def test_waiting_ends_when_a_better_server_is_to_be_looked_for() -> None:
     pace = Pace.begin(Tempo(poll=3600, reconcile=3600, settle=0, at_most=0), 0.0, 3600)
     pace = pace.read(0.0).uses(0.0, rank=1, jitter=1.0)
     assert pace.wait(5.0) == 10.0
+
+
+def test_a_comparison_is_due_from_the_moment_that_it_can_be_paid_for() -> None:
+    assert owing(0, 0).reads(0) == "compare"
+
+
+def test_an_account_that_expires_before_the_next_poll_is_looked_at_then() -> None:
+    assert begun().read(0, expiry_in=0.25).wait(0) == 0.25
+    assert begun().read(0, expiry_in=-5).wait(0) == 0
+    assert begun().read(0, expiry_in=99).wait(0) == 1

@@ -12,7 +12,14 @@ import pytest
 
 from adwatch.config.load import load
 from adwatch.core.model import Change
-from adwatch.errors import CredentialsError, DirectoryError, HeldError, KeyLostError, OutputError
+from adwatch.errors import (
+    CredentialsError,
+    DirectoryError,
+    HeldError,
+    KeyLostError,
+    OutputError,
+    StoreError,
+)
 from adwatch.report import difference, explain
 from adwatch.service import Service
 from adwatch.testing import FakeClock, MemoryDirectory
@@ -649,3 +656,20 @@ def test_an_output_that_is_lost_together_with_the_cursor_is_written_again(site: 
     site.path.unlink()
     site.turn()
     assert site.numbers() == ["502"]
+
+
+def test_a_change_whose_rows_could_not_be_stored_is_read_again(site: Site) -> None:
+    """The cursor moves with its rows or not at all."""
+    dn = site.domain.add_user("ryabov", telephoneNumber="502")
+    site.turn()
+    service = site.start()
+    site.domain.modify(dn, telephoneNumber="503")
+    with closing(sqlite3.connect(site.folder / "state" / "adwatch.db")) as database:
+        full = "CREATE TRIGGER full BEFORE INSERT ON history BEGIN SELECT RAISE(ABORT, 'full'); END"
+        database.execute(full)
+        database.commit()
+        assert isinstance(service.turn().faults["directory"], StoreError)
+        database.execute("DROP TRIGGER full")
+        database.commit()
+    site.turn()
+    assert site.numbers() == ["503"]
