@@ -257,6 +257,24 @@ def test_a_held_peer_that_a_new_output_cannot_hold_keeps_nobody_else_out_of_it(
     assert "[200]" in (site.folder / "pjsip.conf").read_text()
 
 
+def test_a_held_peer_stays_out_of_the_output_that_refused_it_when_a_new_one_refuses_it_too(
+    site: Site,
+) -> None:
+    (site.folder / "own.j2").write_text("[{{ number }}]\nname = {{ name | quoted }}\n")
+    site.outputs = "  - {name: own, path: own.conf, template: own.j2, reload: null}"
+    dns = [site.domain.add_user(f'q"{n}', telephoneNumber=str(n)) for n in range(100, 104)]
+    site.users(5, first=200)
+    site.turn()
+    lose(site, dns)
+    site.outputs += "\n  - {name: too, path: too.conf, template: own.j2, reload: null}"
+    site.start()
+    assert not site.turn().faults
+    for name in ("own.conf", "too.conf"):
+        text = (site.folder / name).read_text()
+        assert "[200]" in text
+        assert "[100]" not in text
+
+
 def test_a_lost_store_is_made_good_where_sections_are_not_called_by_their_number(
     site: Site,
 ) -> None:
