@@ -470,7 +470,7 @@ class World:
                     database.execute("DELETE FROM meta WHERE key = 'cursor'")
                 elif found and how == "garbage":
                     database.execute("UPDATE meta SET value = ? WHERE key = 'cursor'", ("{x",))
-                elif found:
+                elif found and not found[0].startswith("{x"):  # spoilt, and not read since
                     text = json.dumps(_spoilt(json.loads(found[0]), how, amount))
                     database.execute("UPDATE meta SET value = ? WHERE key = 'cursor'", (text,))
                 database.commit()
