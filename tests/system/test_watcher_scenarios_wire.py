@@ -381,3 +381,31 @@ def test_scenario_22_changed_between_the_first_read_and_the_feed(
         assert follower.of(login) is None
     assert follower.is_right()
     assert SALES in changed
+
+
+@pytest.mark.parametrize("feed", ["dirsync", "usn"])
+def test_scenario_22_changed_right_behind_the_feeds_answer(
+    dc: SambaDC, between: Proxy, follow: Follow, user: User, feed: str
+) -> None:
+    """What the feed could not name yet is named by the next one, whatever was read between."""
+    named, later = user("s22named"), user("s22later")
+    follower = follow(ORDINARY, feed, servers=(between.url,))
+    follower.begin()
+    answered: list[Message] = []
+
+    def behind(found: Message) -> list[bytes] | None:
+        asked = next(m for m in between.requests if (m.link, m.id) == (found.link, found.id))
+        last = DIRSYNC in asked.controls if feed == "dirsync" else b"uSNChanged" in asked.body
+        if found.tag == DONE and last and not answered:
+            answered.append(found)
+            dc.modify(later, telephoneNumber="81229")
+        return None
+
+    between.on_answer = behind
+    dc.modify(named, telephoneNumber="81228")
+    follower.poll()
+    assert answered
+    follower.poll()
+    found = follower.of("s22later")
+    assert found is not None
+    assert found.first("telephonenumber") == "81229"
