@@ -82,8 +82,9 @@ def _http(config: Config) -> str:
     web = make_web(config)
     assert web is not None
     assert config.http is not None
-    who = ", ".join(map(str, config.http.allow)) or "this machine alone"
-    who = "whoever has the token" if web.gate.token and not config.http.allow else who
+    anybody = "everybody" if web.gate.token else "this machine alone"
+    who = ", ".join(map(str, config.http.allow)) or anybody
+    who += " with the token" if web.gate.token else ""
     try:
         web.open()
     except PasswordError:

@@ -175,7 +175,8 @@ def _sync(given: Any) -> int:
             if "directory" not in turn.faults:
                 service.remember_success(service.clock())
                 with turn.part("contacts"):
-                    Contacts(service.directory, service.store, wanted=True).read()
+                    wanted = config.contacts is not None
+                    Contacts(service.directory, service.store, wanted=wanted).read()
         return _told(told(service, turn))
 
 

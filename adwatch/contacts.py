@@ -40,6 +40,7 @@ class Contacts:
         That nobody is left of many is no answer to be believed: rights may be lost, or the base
         be wrong.
         """
+        self.begin()
         owed = frozenset(self._store.owed("contacts"))
         if not owed:
             return

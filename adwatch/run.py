@@ -129,6 +129,8 @@ class Runner:
 
     def _step(self) -> None:
         """Does what is due, then waits for the next thing that is."""
+        for name, fault in self._listeners.open(time.monotonic(), random.random()):  # noqa: S311
+            self._told(name, fault)
         self._answer_requests()
         if self._woken.is_set():
             self._woken.clear()
@@ -143,8 +145,6 @@ class Runner:
         self._look_after_reload()
         self._look_after_contacts()
         self._pages.renew(time.time())
-        for name, fault in self._listeners.open(time.monotonic(), random.random()):  # noqa: S311
-            self._told(name, fault)
         self._publish_status()
         if not self._stop.is_set():
             self._wake.wait(self._wait())

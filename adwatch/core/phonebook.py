@@ -121,11 +121,12 @@ def one_line(text: str) -> str:
 
 
 def dialable(text: str) -> str:
-    """What a phone dials for a number as people write it: +49 (0)30 12-34 is +49301234.
+    """What a phone dials for a number as people write it: `Tel. +49 (0)30 12-34` is +49301234.
 
-    What follows the first letter (an extension, a remark) is no part of it.
+    What follows a letter behind it (an extension, a remark) is no part of it.
     """
-    written = re.split(r"[^\W\d_]", text, maxsplit=1)[0].strip()
+    found = re.search(r"[+*#0-9][\W\d_]*", text)
+    written = found[0] if found else ""
     plus = "+" if written.startswith("+") else ""
     if plus:
         written = written.replace("(0)", "")

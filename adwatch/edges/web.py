@@ -40,6 +40,7 @@ _BODY_MOST: Final = 64 << 10  # of a POST, which nobody reads
 _REQUEST_S: Final = 10.0  # for all of the request
 _ANSWER_S: Final = 60.0  # for all of the answer: megabytes to an old phone
 _LINGER_S: Final = 1.0
+_REST_S: Final = 0.1  # before accept() is tried again
 _GUESTS: Final = 64  # at a time; whoever comes later waits in the kernel's queue
 _STRANGERS: Final = 8  # whose network is not let in; whoever comes later is hung up on
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -185,20 +186,32 @@ class Web:
             self._socket = None
 
     def _accept(self, listening: socket.socket) -> None:
+        failing = False
         while not self._closed.is_set():
             try:
                 connection, address = listening.accept()
-            except OSError as error:
-                if not self._closed.wait(0.1):  # too many open files, say
+                failing = False
+            except OSError as error:  # closed; or too many open files, say
+                if not self._closed.wait(_REST_S) and not failing:
+                    failing = True
                     log.warning(line("http", cause=error))
                 continue
-            known = self.gate.knows(address[0])
-            if not (self._guests.acquire() if known else self._strangers.acquire(blocking=False)):
-                connection.close()
-                continue
-            room = self._guests if known else self._strangers
-            work = (connection, address[0], room)
+            self._take(connection, address[0])
+
+    def _take(self, connection: socket.socket, address: str) -> None:
+        """Has a connection served on a thread of its own, once there is a place for it."""
+        known = self.gate.knows(address)
+        room = self._guests if known else self._strangers
+        if not room.acquire(blocking=known):
+            connection.close()
+            return
+        work = (connection, address, room)
+        try:
             Thread(target=self._serve, args=work, name="http", daemon=True).start()
+        except RuntimeError as error:  # as many threads as the system allows
+            log.warning(line("http", peer=address, cause=error))
+            connection.close()
+            room.release()
 
     def _serve(self, connection: socket.socket, address: str, room: BoundedSemaphore) -> None:
         try:

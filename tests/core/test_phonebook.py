@@ -201,6 +201,8 @@ def test_people_are_in_the_order_in_which_a_reader_looks_for_them() -> None:
         ("*98", "*98"),
         ("12 34 ext. 56", "1234"),
         ("none", ""),
+        ("tel:+49 30 1", "+49301"),
+        ("Tel. 030 12 (home)", "03012"),
         ("+", ""),
         ("", ""),
         ("++49", "+49"),

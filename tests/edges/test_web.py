@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
-from threading import active_count
+from threading import Thread, active_count
 
 import pytest
 from program import wait_for
@@ -20,6 +20,7 @@ from adwatch.core.phonebook import Asked, Document
 from adwatch.edges import web as module
 from adwatch.edges.web import Gate, View, Web
 from adwatch.errors import AdwatchError
+from adwatch.listeners import Listeners
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 GATE = Gate(LOOPBACK)
@@ -370,3 +371,67 @@ def test_strangers_take_no_places_of_those_who_are_let_in(
     assert site.get("/page").status == 200
     for stranger in strangers:
         stranger.close()
+
+
+def test_when_no_more_files_can_be_opened_it_is_said_once_and_survived(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    accept, tries = socket.socket.accept, iter(range(4))
+
+    def refuse(listening: socket.socket) -> object:
+        if next(tries, None) is not None:
+            raise OSError(24, "Too many open files")
+        return accept(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", refuse)
+    site.start()
+    assert site.get("/page").status == 200
+    assert caplog.text.count("Too many open files") == 1
+
+
+def test_when_no_thread_can_be_started_the_next_visitor_is_served(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = site.start()
+    start, tries = Thread.start, iter(range(1))
+
+    def refuse(thread: Thread) -> None:
+        if next(tries, None) is not None:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(Thread, "start", refuse)
+    with site.connect() as connection:
+        assert connection.recv(1) == b""
+    assert site.get("/page").status == 200
+    wait_for("every place", lambda: web._guests._value == 64)
+
+
+class Port:
+    """A listener whose address is taken so many times."""
+
+    def __init__(self, taken: int) -> None:
+        self.taken = taken
+
+    def open(self) -> None:
+        self.taken -= 1
+        if self.taken >= 0:
+            raise AdwatchError("taken")
+
+    def close(self) -> None:
+        self.taken = 0
+
+
+def test_a_listener_is_opened_once_and_one_that_fails_again_and_again() -> None:
+    listeners = Listeners({"http": Port(2), "agi": Port(0)})
+    assert listeners.wait(0.0) == 0
+    first = dict(listeners.open(0.0, 1.0))
+    assert (str(first["http"]), first["agi"]) == ("taken", None)
+    rest = listeners.wait(0.0)
+    assert 0 < rest < 30
+    assert not dict(listeners.open(rest / 2, 1.0))
+    assert list(dict(listeners.open(rest, 1.0))) == ["http"]
+    assert dict(listeners.open(rest * 10, 1.0)) == {"http": None}
+    assert not dict(listeners.open(1e9, 1.0))
+    assert listeners.wait(1e9) > 1e9
+    assert Listeners({}).wait(0.0) > 1e9

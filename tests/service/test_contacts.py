@@ -11,6 +11,7 @@ import pytest
 from adwatch.config.load import load
 from adwatch.contacts import Contacts
 from adwatch.core.model import Contact
+from adwatch.core.pace import Pace, Tempo
 from adwatch.edges.web import Gate, Web
 from adwatch.errors import DirectoryError
 from adwatch.pages import Pages
@@ -121,9 +122,7 @@ def test_contacts_that_nobody_asks_for_any_more_are_forgotten(site: Site) -> Non
     add(site, "one")
     site.turn()
     site.service.turn("reconcile")
-    Contacts(site.domain, site.service.store, wanted=True).begin()
-    assert site.names() == ["one"]
-    Contacts(site.domain, site.service.store, wanted=False).begin()
+    Contacts(site.domain, site.service.store, wanted=False).read()
     assert (site.names(), site.contacts.owed()) == ([], False)
 
 
@@ -157,3 +156,30 @@ def test_the_book_is_made_anew_only_when_somebody_in_it_is_another(site: Site) -
     again = Web("127.0.0.1", 1, Gate())
     Pages(site.service.store, again).renew(5000)
     assert again._views["/phonebook.vcf"].modified == 1002
+
+
+def test_contacts_wait_while_the_directory_is_away_and_are_tried_ever_more_rarely() -> None:
+    tempo = Tempo(poll=1, reconcile=3600, settle=0, at_most=0)
+    pace = Pace.begin(tempo, 0.0, 3600).owes_contacts(0.0, owed=True)
+    assert pace.reads_contacts(0.0)
+    away = pace.failed(0.0, 0.0, refused=False)
+    assert not away.reads_contacts(100.0)
+    assert away.wait(0.0) > 0
+    rests = []
+    for _ in range(8):
+        pace = pace.contacts_failed(0.0, 1.0).owes_contacts(0.0, owed=True)
+        rests.append(pace.contacts_at)
+    assert rests == sorted(rests)
+    assert rests[-1] == 30
+    pace = pace.read(0.0).owes_contacts(0.0, owed=False)
+    assert not pace.reads_contacts(1e9)
+    assert pace.owes_contacts(5.0, owed=True).contacts_at == 5.0
+
+
+def test_what_is_owed_of_contacts_that_are_no_longer_wanted_is_not_read(site: Site) -> None:
+    add(site, "one")
+    site.service.turn()
+    site.domain.fault = DirectoryError("must not be asked")
+    dropped = Contacts(site.domain, site.service.store, wanted=False)
+    dropped.read()
+    assert not dropped.owed()

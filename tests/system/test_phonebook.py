@@ -169,6 +169,22 @@ def test_the_book_is_served_with_ad_down_and_after_a_start_without_it(
     assert phone.numbers("/phonebook.vcf").keys() >= {"plumber", "Ryabov"}
 
 
+def test_a_start_with_a_frozen_ad_does_not_keep_the_phones_waiting(
+    dc: SambaDC, install: Callable[..., Phone]
+) -> None:
+    phone = install()
+    adwatch = phone.adwatch
+    assert adwatch("sync").returncode == 0
+    dc.pause()
+    try:
+        adwatch.start()
+        wait_for("the book", lambda: phone.get("/phonebook.vcf")[0] == 200)
+        assert adwatch.status()["state"] == "starting"
+        assert adwatch.stop() < 3
+    finally:
+        dc.unpause()
+
+
 def test_a_book_of_contacts_that_becomes_unreadable_stays_and_is_told(
     dc: SambaDC, install: Callable[..., Phone], user: Callable[..., str], partners: str
 ) -> None:
@@ -206,7 +222,10 @@ def test_who_is_let_in_and_what_check_says_of_it(install: Callable[..., Phone]) 
     assert "can't be read: No such file or directory" in checked.stdout
     token = adwatch.folder / "token"
     token.write_text("s3cret\n")
-    assert "can be listened on; let in: 127.0.0.0/8" in adwatch("check", "--offline").stdout
+    assert (
+        "can be listened on; let in: 127.0.0.0/8 with the token"
+        in adwatch("check", "--offline").stdout
+    )
     token.rename(adwatch.folder / "elsewhere")
     adwatch.start("--verbose")
     wait_for("online but for http", lambda: "http" in adwatch.status()["faults"])
