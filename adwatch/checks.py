@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,15 +16,17 @@ from adwatch.core.ldapfilter import filter_attributes
 from adwatch.core.mapping import ALWAYS_ASKED
 from adwatch.core.model import Entry, Reach
 from adwatch.edges import asterisk
+from adwatch.edges.control import ask
 from adwatch.edges.directory.active import ActiveDirectory
 from adwatch.edges.directory.security import mend_certificate
 from adwatch.edges.directory.session import host_and_port
-from adwatch.errors import AdwatchError, DirectoryError, OutputError
+from adwatch.errors import AdwatchError, DirectoryError, OutputError, PasswordError, RunningError
 from adwatch.service import Service
-from adwatch.wiring import build, make_directory, make_mapper, proof_reader
+from adwatch.wiring import build, make_directory, make_mapper, make_web, proof_reader
 
 _DAY_S: Final = 86400
 _WARN_DAYS: Final = 14
+_ANSWER_S: Final = 5.0
 _PROOFS: Final = {
     "simple": "bind password",
     "ntlm": "bind password",
@@ -54,6 +57,8 @@ def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
         yield Result(False, key, sentence, "leave it out until then")
     yield _try(_PROOFS[config.directory.auth], lambda: _proof(config))
     yield from _files(config)
+    if config.http is not None:
+        yield _try(f"http {config.http.listen}", lambda: _http(config))
     if offline:
         return
     directory = make_directory(config, make_mapper(config))
@@ -70,6 +75,37 @@ def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
     command = " ".join(config.asterisk.command)
     if any(output.reload for output in config.outputs):
         yield _try("asterisk", lambda: _asterisk(config, command))
+
+
+def _http(config: Config) -> str:
+    """Whether the address can be had, or is served by the adwatch that runs."""
+    web = make_web(config)
+    assert web is not None
+    assert config.http is not None
+    anybody = "everybody" if web.gate.token else "this machine alone"
+    who = ", ".join(map(str, config.http.allow)) or anybody
+    who += " with the token" if web.gate.token else ""
+    try:
+        web.open()
+    except PasswordError:
+        raise
+    except AdwatchError:
+        with suppress(RunningError):
+            running = ask(config.state, {"command": "status"}, _ANSWER_S)
+            if running is not None and "http" not in running["status"]["faults"]:
+                return f"served by the running adwatch to {who}"
+        raise
+    web.close()
+    return f"can be listened on; let in: {who}"
+
+
+def _contacts(service: Service) -> str:
+    found = {entry.guid for entry in service.directory.contacts(None)}
+    if not found:
+        raise DirectoryError(
+            "no contact matches", "look at contacts.base, contacts.filter and the account's rights"
+        )
+    return f"{len(found)} match the filter"
 
 
 def _try(what: str, look: Callable[[], str]) -> Result:
@@ -175,6 +211,8 @@ def _directory(service: Service) -> Iterator[Result]:
             yield _days("TLS after StartTLS", reach.certificate_ends)
         batch = directory.read(None, dict)
         yield from _rights(service, batch.entries)
+        if service.config.contacts is not None:
+            yield _try("contacts", lambda: _contacts(service))
     except AdwatchError as error:
         yield Result(False, "directory", error.message, error.hint)
 

@@ -151,12 +151,12 @@ def _handed_over(config: Config, request: dict[str, Any]) -> Any:
 def _run(given: Any) -> int:
     from adwatch.core.words import line
     from adwatch.run import Runner
-    from adwatch.wiring import build, proof_reader
+    from adwatch.wiring import build, make_web, proof_reader
 
     config = _load(given, logging.INFO)
     for key, sentence in config.not_yet():
         logging.getLogger("adwatch").warning(line("not_yet", key=key, cause=sentence))
-    return Runner(build(config), proof_reader(config)).run()
+    return Runner(build(config), proof_reader(config), make_web(config)).run()
 
 
 def _sync(given: Any) -> int:
@@ -165,6 +165,7 @@ def _sync(given: Any) -> int:
         answer = _handed_over(config, {"command": "sync"})
         if answer is not None:
             return _told(answer)
+    from adwatch.contacts import Contacts
     from adwatch.report import told
 
     with _service(config, dry=given.dry_run) as service, _progress() as progress:
@@ -173,6 +174,9 @@ def _sync(given: Any) -> int:
             service.reload_now(turn)
             if "directory" not in turn.faults:
                 service.remember_success(service.clock())
+                with turn.part("contacts"):
+                    wanted = config.contacts is not None
+                    Contacts(service.directory, service.store, wanted=wanted).read()
         return _told(told(service, turn))
 
 

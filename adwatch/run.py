@@ -5,7 +5,6 @@ Other threads only set the wake event (push, signals, requests) or read a finish
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -18,12 +17,17 @@ from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, Final
 
+from adwatch.contacts import Contacts
 from adwatch.core.model import Debt
 from adwatch.core.pace import NEVER, REFUSED_S, SAVED_S, SHARE, Pace, Tempo
+from adwatch.core.secrets import salted
 from adwatch.core.words import line, span
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
+from adwatch.edges.web import Web
 from adwatch.errors import AdwatchError, CredentialsError
+from adwatch.listeners import Listeners
+from adwatch.pages import Pages
 from adwatch.report import Health, judged, moment, status, told
 from adwatch.service import Service
 from adwatch.turn import Turn
@@ -45,16 +49,12 @@ class _Request:
     answered: Event = field(default_factory=Event)
 
 
-def _digest(salt: str, password: str) -> str:
-    """Tells one password from another without keeping either."""
-    octets = password.encode("utf-8", "surrogateescape")
-    return hashlib.scrypt(octets, salt=bytes.fromhex(salt), n=2**14, r=8, p=1).hex()
-
-
 class Runner:
     """Owns the loop. `run()` returns the exit status once SIGTERM or SIGINT has come."""
 
-    def __init__(self, service: Service, password: Callable[[], str]) -> None:
+    def __init__(
+        self, service: Service, password: Callable[[], str], web: Web | None = None
+    ) -> None:
         self._service = service
         self._password = password
         self._wake = Event()
@@ -63,6 +63,10 @@ class Runner:
         self._requests: SimpleQueue[_Request] = SimpleQueue()
         self._lock = Lock(service.config.state)
         self._server = Server(service.config.state, self._answer)
+        self._pages = Pages(service.store, web)
+        self._listeners = Listeners({"http": web} if web else {})
+        wanted = service.config.contacts is not None
+        self._contacts = Contacts(service.directory, service.store, wanted=wanted)
         self._signals = Signals(self._signalled)
         self._health = Health(started=time.time(), pid=os.getpid())
         self._status: dict[str, Any] = {}
@@ -89,6 +93,7 @@ class Runner:
             self._remember()
         finally:
             self._server.close()
+            self._listeners.close()
             self._service.close()
             self._lock.release()
         return 0
@@ -111,16 +116,21 @@ class Runner:
         funds += SHARE * max(0.0, wall - ended)
         self._pace = Pace.begin(tempo, now, min(max(due, 0.0), tempo.reconcile), funds)
         self._pace = self._pace.owes_comparison(owed=bool(store.owed("compare")))
+        self._contacts.begin()
+        self._pace = self._pace.owes_contacts(now, owed=self._contacts.owed())
         turn = Turn()
         self._service.publish(turn)
         if self._service.reload_owed():  # by a process that was here before, perhaps
             self._pace = self._pace.owes_reload(now)
         self._note(turn)
         self._mind_refusal(now)
+        self._pages.renew(time.time())
         self._publish_status()
 
     def _step(self) -> None:
         """Does what is due, then waits for the next thing that is."""
+        for name, fault in self._listeners.open(time.monotonic(), random.random()):  # noqa: S311
+            self._told(name, fault)
         self._answer_requests()
         if self._woken.is_set():
             self._woken.clear()
@@ -133,6 +143,8 @@ class Runner:
             self._service.directory.prefer()
             self._pace = self._pace.looked_for_better(time.monotonic(), random.random())  # noqa: S311
         self._look_after_reload()
+        self._look_after_contacts()
+        self._pages.renew(time.time())
         self._publish_status()
         if not self._stop.is_set():
             self._wake.wait(self._wait())
@@ -141,7 +153,8 @@ class Runner:
     def _wait(self) -> float:
         if not self._requests.empty():
             return 0.0
-        wait = self._pace.wait(time.monotonic())
+        now = time.monotonic()
+        wait = min(self._pace.wait(now), self._listeners.wait(now))
         watched = bool(self._refused_password) or self._service.reloading()
         return min(wait, _LOOK_AGAIN_S) if watched else wait
 
@@ -179,6 +192,7 @@ class Runner:
                 self._remember_refusal(self._pace.poll_at - now)
         owed = bool(self._service.store.owed("compare"))
         self._pace = self._pace.owes_comparison(owed=owed)
+        self._pace = self._pace.owes_contacts(now, owed=self._contacts.owed())
         self._note(turn)
         return turn
 
@@ -209,7 +223,7 @@ class Runner:
     def _remember_refusal(self, rest: float) -> None:
         """For the next process: AD locks an account that too many starts tried in vain."""
         salt = os.urandom(16).hex()
-        said: dict[str, Any] = {"salt": salt, "proof": _digest(salt, self._refused_password)}
+        said: dict[str, Any] = {"salt": salt, "proof": salted(salt, self._refused_password)}
         said |= {"until": time.time() + rest, "failures": self._pace.failures}
         self._service.store.remember("refused", json.dumps(said))
 
@@ -217,7 +231,7 @@ class Runner:
         """Waits out what is left of the rest that another process began."""
         said = json.loads(self._service.store.meta("refused") or "{}")
         rest, password = said.get("until", 0.0) - time.time(), self._password_now()
-        if not said or said["proof"] != _digest(said["salt"], password):
+        if not said or said["proof"] != salted(said["salt"], password):
             return
         rest = min(max(0.0, rest), REFUSED_S)  # the clock may have been wrong
         self._pace = self._pace.resumed(said["failures"], rest, now)
@@ -253,9 +267,30 @@ class Runner:
             self._pace = self._pace.reload_failed(now, random.random())  # noqa: S311
             self._failed("asterisk", error)
 
+    def _look_after_contacts(self) -> None:
+        """Reads the contacts that are owed, once the users are read; a failure stays owed."""
+        now = time.monotonic()
+        if not self._pace.reads_contacts(now):
+            return
+        try:
+            self._contacts.read()
+            self._pace = self._pace.owes_contacts(now, owed=False)
+            self._told("contacts", None)
+        except AdwatchError as error:
+            self._pace = self._pace.contacts_failed(now, random.random())  # noqa: S311
+            self._told("contacts", error)
+
+    def _told(self, part: str, fault: AdwatchError | None) -> None:
+        """Notes how a part that is no part of a turn does."""
+        if fault is None:
+            self._recovered(part)
+        else:
+            self._failed(part, fault)
+
     def _note(self, turn: Turn) -> None:
         """Logs what began or ended, never what merely goes on."""
-        for part in [p for p in self._health.faults if p not in turn.faults and p != "asterisk"]:
+        beside = {"asterisk", "contacts"} | self._listeners.names | turn.faults.keys()
+        for part in [part for part in self._health.faults if part not in beside]:
             self._recovered(part)
         self._note_beside(turn)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from uuid import UUID
 
-from adwatch.core.model import Batch, Cursor, Entry, Finding, Reach, Seen
+from adwatch.core.model import ALL_CONTACTS, Batch, Cursor, Entry, Finding, Reach, Seen
 from adwatch.errors import DirectoryError
 
 _CREATED = "20260101000000.0Z"
@@ -27,7 +27,8 @@ class FakeClock:
 class MemoryDirectory:
     """A domain in memory, seen through DirSync by an account that may see deletions, or not.
 
-    `filter` tests an entry as `directory.filter` would; `base` is the one base.
+    `matches` tests an entry as `directory.filter` would; `base` is the one base. Contacts below
+    `contact_base` are followed where it is given.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class MemoryDirectory:
         *,
         sees_deletions: bool = True,
         clock: Callable[[], float] = FakeClock(),  # noqa: B008 - one that never moves
+        contact_base: str = "",
     ) -> None:
         self.base = base
         self.matches = matches
         self.sees_deletions = sees_deletions
         self.clock = clock
+        self.contact_base = contact_base
         self.fault: DirectoryError | None = None
         self.invocation = str(UUID(int=1))
         self.searches = 0
@@ -68,6 +71,14 @@ class MemoryDirectory:
         self._entries[guid] = Entry(guid, dn, values)
         self._touch(guid)
         return dn
+
+    def add_contact(self, dn: str, **attributes: str) -> None:
+        """Adds a contact, which is nobody's account."""
+        guid = str(UUID(int=next(self._guids)))
+        values = {"objectclass": ("contact",), "name": (dn.partition(",")[0].partition("=")[2],)}
+        values |= {name.lower(): (value,) for name, value in attributes.items()}
+        self._entries[guid] = Entry(guid, dn, values)
+        self._touch(guid)
 
     def _guid(self, dn: str) -> str:
         return next(e.guid for e in self._entries.values() if e.dn.lower() == dn.lower())
@@ -157,6 +168,7 @@ class MemoryDirectory:
             at=self.clock(),
             gone={g: self._why(g) for g in named - hidden - set(found)},
             compare=f"{len(hidden)} writes are not visible" if hidden else "",
+            contacts=frozenset(named - also if self.contact_base else ()),
         )
 
     def _full(
@@ -173,7 +185,22 @@ class MemoryDirectory:
             self._cursor(),
             self.clock(),
             gone,
+            contacts=self._all_contacts(),
         )
+
+    def _all_contacts(self) -> frozenset[str]:
+        return ALL_CONTACTS if self.contact_base else frozenset()
+
+    def contacts(self, guids: frozenset[str] | None) -> list[Entry]:
+        """As `ActiveDirectory.contacts`."""
+        self.open()
+        return [
+            entry
+            for guid, entry in self._entries.items()
+            if (guids is None or guid in guids)
+            and _is_contact(entry)
+            and entry.dn.lower().endswith("," + self.contact_base.lower())
+        ]
 
     def compare(self, since: Cursor, known: Callable[[], Mapping[str, Seen]]) -> Batch:
         """As `ActiveDirectory.compare`."""
@@ -183,7 +210,8 @@ class MemoryDirectory:
         odd = {g for g, seen in listed.items() if have.get(g) != seen} | (set(have) - set(listed))
         found = tuple(self._entries[g] for g in sorted(odd) if g in listed)
         gone = {g: self._why(g) for g in odd if g not in listed}
-        return Batch(found, frozenset(odd), False, since, self.clock(), gone)
+        contacts = self._all_contacts()
+        return Batch(found, frozenset(odd), False, since, self.clock(), gone, contacts=contacts)
 
     def find(self, who: str, number_attributes: Iterable[str]) -> list[Finding]:
         """As `ActiveDirectory.find`."""
@@ -200,7 +228,9 @@ class MemoryDirectory:
 
     def _in_scope(self, guid: str) -> bool:
         entry = self._entries.get(guid)
-        return entry is not None and self._below(entry) and self.matches(entry)
+        if entry is None or _is_contact(entry):
+            return False
+        return self._below(entry) and self.matches(entry)
 
     def _below(self, entry: Entry) -> bool:
         return entry.dn.lower().endswith("," + self.base.lower())
@@ -212,3 +242,7 @@ class MemoryDirectory:
         if not self._below(entry):
             return f"outside of the base, at {entry.dn}"
         return "no longer matches the filter"
+
+
+def _is_contact(entry: Entry) -> bool:
+    return entry.first("objectclass") == "contact"

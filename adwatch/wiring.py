@@ -16,6 +16,7 @@ from adwatch.edges.directory.active import ActiveDirectory, Settings
 from adwatch.edges.directory.security import Security
 from adwatch.edges.keyfile import KeyFile
 from adwatch.edges.store import Store
+from adwatch.edges.web import Gate, Web
 from adwatch.errors import ConfigError, Fault, PasswordError
 from adwatch.service import Output, Service, secret_of
 
@@ -50,6 +51,40 @@ def make_mapper(config: Config) -> Mapper:
     )
 
 
+def make_web(config: Config) -> Web | None:
+    """The HTTP server as configured, None where there is none."""
+    wanted = config.http
+    if wanted is None:
+        return None
+    token = None
+    if wanted.token_file is not None:
+        token = _secret_reader(config, wanted.token_file, "token")
+    return Web(wanted.listen.host, wanted.listen.port, Gate(wanted.allow, token))
+
+
+def _secret_reader(config: Config, file: Path, what: str) -> Callable[[], str]:
+    """Reads a secret that stands alone in a file, without a line end behind it.
+
+    What it gives raises PasswordError where the file can't be read or is empty.
+    """
+
+    def read() -> str:
+        path = config.resolve(file)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PasswordError(
+                f"the {what} file {path} can't be read: {_cause(error)}",
+                f"put the {what} there and let adwatch's user read it",
+            ) from error
+        secret = text.removesuffix("\n").removesuffix("\r")
+        if not secret:
+            raise PasswordError(f"the {what} file {path} is empty", f"put the {what} there")
+        return secret
+
+    return read
+
+
 def make_directory(
     config: Config, mapper: Mapper, last: Callable[[], Cursor | None] = lambda: None
 ) -> ActiveDirectory:
@@ -57,7 +92,7 @@ def make_directory(
 
     `last` gives up to where its changes are known.
     """
-    wanted = config.directory
+    wanted, contacts = config.directory, config.contacts
     return ActiveDirectory(
         Settings(
             servers=tuple(wanted.servers),
@@ -78,6 +113,8 @@ def make_directory(
             filter=wanted.filter,
             feed=wanted.feed,
             attributes=mapper.attributes,
+            contact_bases=tuple(contacts.base) if contacts else (),
+            contact_filter=contacts.filter if contacts else "",
         ),
         last=last,
     )
@@ -119,24 +156,11 @@ def password_reader(config: Config) -> Callable[[], str]:
     if config.directory.auth not in ("simple", "ntlm"):
         return proof_reader(config)
 
-    def read() -> str:
-        if config.directory.password is not None:
-            return config.directory.password.get_secret_value()
-        assert config.directory.password_file is not None
-        path = config.resolve(config.directory.password_file)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PasswordError(
-                f"the password file {path} can't be read: {_cause(error)}",
-                "put the bind password there and let adwatch's user read it",
-            ) from error
-        password = text.removesuffix("\n").removesuffix("\r")
-        if not password:
-            raise PasswordError(f"the password file {path} is empty", "put the password there")
-        return password
-
-    return read
+    given = config.directory.password
+    if given is not None:
+        return given.get_secret_value
+    assert config.directory.password_file is not None
+    return _secret_reader(config, config.directory.password_file, "password")
 
 
 def _output(config: Config, key: KeyFile, index: int) -> Output:

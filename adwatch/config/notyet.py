@@ -23,8 +23,6 @@ def idle(config: Config) -> list[tuple[str, str]]:
     idle_keys = {
         "asterisk.ami": (config.asterisk.ami, "reloads run asterisk.command instead"),
         "alerts.targets": (config.alerts.targets, "no alert is sent"),
-        "http": (config.http, "nothing listens there"),
-        "contacts": (config.contacts, "no contacts are read"),
         "agi": (config.agi, "nothing listens there"),
     }
     return [

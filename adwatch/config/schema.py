@@ -162,7 +162,7 @@ class Http(Part):
     token_file: kinds.GivenPath | None = None
     """File with the token that visitors must show."""
     allow: tuple[kinds.Cidr, ...] = ()
-    """Networks whose visitors are let in."""
+    """Networks whose visitors are let in; none: whoever has the token, else this machine."""
 
 
 class Contacts(Part):

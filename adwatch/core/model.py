@@ -147,6 +147,23 @@ def number_fault(number: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Contact:
+    """Somebody who can be called and is no peer: `numbers` are (kind, number), kind work, mobile
+    or other, as they are written in AD.
+    """
+
+    guid: str
+    name: str
+    company: str = ""
+    mail: str = ""
+    numbers: tuple[tuple[str, str], ...] = ()
+
+
+# In place of GUIDs: any contact may have changed.
+ALL_CONTACTS = frozenset({"*"})
+
+
+@dataclass(frozen=True, slots=True)
 class Rejection:
     """A user that gets no peer, or none in one output, and why; `output` empty: in none."""
 
@@ -182,6 +199,7 @@ class Batch:
     them that are not in `entries` are out of scope, and `gone` says why where that is known.
     `compare` is why a comparison is owed, empty where nothing hints at one; `values` says that
     values may differ where nobody wrote to the user, so that listing everybody does not do.
+    `contacts` are the GUIDs of what may be a contact and may have changed, or ALL_CONTACTS.
     """
 
     entries: tuple[Entry, ...]
@@ -192,6 +210,7 @@ class Batch:
     gone: Mapping[str, str] = field(default_factory=dict)
     compare: str = ""
     values: bool = False
+    contacts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +362,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Debt:
-    """Something that must still happen: `kind` is publish, reload or compare."""
+    """Something that must still happen: `kind` is publish, reload, compare or contacts."""
 
     kind: str
     subject: str

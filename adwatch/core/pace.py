@@ -56,6 +56,8 @@ class Pace:
     reload_retry_at: float = 0.0
     prefer_at: float = NEVER
     prefer_tries: int = 0
+    contacts_at: float = NEVER
+    contacts_failures: int = 0
 
     @classmethod
     def begin(cls, tempo: Tempo, now: float, reconcile_in: float, funds: float = SAVED_S) -> Pace:
@@ -94,7 +96,8 @@ class Pace:
 
     def wait(self, now: float) -> float:
         """Seconds until something is due, 0 if something is."""
-        due = self.poll_at, self._compare_at(), self._reload_at(), self.prefer_at
+        contacts = NEVER if self.failures else self.contacts_at
+        due = self.poll_at, self._compare_at(), self._reload_at(), self.prefer_at, contacts
         return max(0.0, min(due) - now)
 
     def prefers(self, now: float) -> bool:
@@ -144,6 +147,21 @@ class Pace:
     def compared(self, now: float, took: float) -> Pace:
         """After a comparison that lasted `took` seconds."""
         return replace(self, funds=self.funds_at(now) - took, funded_at=now)
+
+    def owes_contacts(self, now: float, *, owed: bool) -> Pace:
+        """After the debt of reading contacts was incurred or paid."""
+        if not owed:
+            return replace(self, contacts_at=NEVER, contacts_failures=0)
+        return replace(self, contacts_at=now) if self.contacts_at == NEVER else self
+
+    def reads_contacts(self, now: float) -> bool:
+        """Whether contacts are to be read now: they wait while the directory is away."""
+        return not self.failures and now >= self.contacts_at
+
+    def contacts_failed(self, now: float, jitter: float) -> Pace:
+        """After a reading of contacts that did not work: owed still, and tried again later."""
+        failures = self.contacts_failures + 1
+        return replace(self, contacts_failures=failures, contacts_at=now + delay(failures, jitter))
 
     def owes_reload(self, now: float) -> Pace:
         """After an output changed."""

@@ -30,3 +30,9 @@ def ha1(user: str, realm: str, secret: str) -> str:
     """MD5(user:realm:secret) in hex, what SIP digest calls HA1 (RFC 2617, 3.2.2.2)."""
     text = f"{user}:{realm}:{secret}".encode("utf-8", "surrogateescape")
     return hashlib.md5(text, usedforsecurity=False).hexdigest()
+
+
+def salted(salt: str, password: str) -> str:
+    """Tells one password from another without keeping either; `salt` is hexadecimal."""
+    octets = password.encode("utf-8", "surrogateescape")
+    return hashlib.scrypt(octets, salt=bytes.fromhex(salt), n=2**14, r=8, p=1).hex()

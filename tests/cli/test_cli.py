@@ -108,6 +108,7 @@ def test_status_of_what_does_not_run(adwatch: Adwatch) -> None:
         "peers",
         "held",
         "outputs",
+        "faults",
         "alerts",
         "pid",
         "version",

@@ -15,7 +15,7 @@ from program import wait_for
 from system.follower import FILTER, LEAVERS, STAFF
 from system.follower import edge as real
 
-from adwatch.core.model import Batch, Cursor, Entry, Seen
+from adwatch.core.model import ALL_CONTACTS, Batch, Cursor, Entry, Seen
 from adwatch.edges.directory.security import Security
 from adwatch.edges.directory.session import LdapError, Row, Session
 from adwatch.errors import CredentialsError, DirectoryError
@@ -280,6 +280,118 @@ def test_people_are_found_by_number_login_dn_and_guid_in_scope_or_not(site: Site
     assert not found.in_scope
     assert found.outside == f"outside of the base, at {gone_dn}"
     assert site.directory.find("nobody of that name", ["telephoneNumber"]) == []
+
+
+# Contacts: read beside the users, never as users.
+
+CONTACTS = "(&(objectCategory=person)(objectClass=contact)(telephoneNumber=*))"
+
+
+@pytest.fixture(params=["memory", "svc-adwatch", "svc-adwatch-sync"])
+def shared(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Callable[..., str], Any]]:
+    """A directory that follows contacts, what adds one (gives its DN), and the domain."""
+    base, made = f"OU=Partners,{LEAVERS.partition(',')[2]}", list[str]()
+    if request.param == "memory":
+        domain: Any = MemoryDirectory(STAFF, contact_base=base)
+        directory = domain
+    else:
+        domain = request.getfixturevalue("dc")
+        domain.admin().add(base, ["organizationalUnit"])
+        directory = real(
+            domain, request.param, "dirsync", contact_bases=(base,), contact_filter=CONTACTS
+        )
+
+    def add(name: str, **attributes: str) -> str:
+        dn = f"CN={name},{base}"
+        if directory is domain:
+            domain.add_contact(dn, **attributes)
+        else:
+            domain.admin().add(dn, ["contact"], attributes)
+        made.append(dn)
+        return dn
+
+    yield directory, add, domain
+    if directory is not domain:
+        directory.close()
+        for dn in domain.ldapsearch("(objectClass=contact)", "1.1", base=base):
+            domain.delete(dn)
+        domain.delete(base)
+
+
+def names(directory: Any, guids: frozenset[str] | None = None) -> list[str]:
+    found = {entry.guid: entry for entry in directory.contacts(guids)}
+    return sorted(entry.first("displayname") or entry.first("name") for entry in found.values())
+
+
+def test_contacts_are_read_with_what_a_phone_book_shows_and_are_no_users(shared: Any) -> None:
+    directory, add, _ = shared
+    add("plumber", displayName="Plumber & Co", telephoneNumber="+49 1", mobile="2", mail="a@b.c")
+    batch = directory.read(None, dict)
+    assert batch.contacts == ALL_CONTACTS
+    assert not any(entry.dn.startswith("CN=plumber") for entry in batch.entries)
+    (entry,) = directory.contacts(None)
+    shown = [entry.first(n) for n in ("name", "displayname", "telephonenumber", "mobile", "mail")]
+    assert shown == ["plumber", "Plumber & Co", "+49 1", "2", "a@b.c"]
+
+
+def test_a_contact_that_changes_is_named_and_read_as_it_is_now(shared: Any) -> None:
+    directory, add, domain = shared
+    dn = add("one", telephoneNumber="1")
+    add("two", telephoneNumber="1")
+    batch = directory.read(None, dict)
+    domain.modify(dn, displayName="Uno")
+    batch = directory.read(batch.cursor, dict)
+    assert len(batch.contacts) == 1
+    assert names(directory, batch.contacts) == ["Uno"]
+    assert names(directory) == ["Uno", "two"]
+    add("three", telephoneNumber="1")
+    batch = directory.read(batch.cursor, dict)
+    assert names(directory, batch.contacts) == ["three"]
+    assert batch.entries == ()
+
+
+def test_a_contact_that_goes_is_named_or_a_comparison_is_called_for(shared: Any) -> None:
+    directory, add, domain = shared
+    dn = add("one", telephoneNumber="1")
+    batch = directory.read(None, dict)
+    domain.delete(dn)
+    batch = directory.read(batch.cursor, dict)
+    if directory.reach().sees_deletions:
+        assert len(batch.contacts) == 1
+        assert names(directory, batch.contacts) == []
+    else:
+        assert batch.compare
+        assert directory.compare(batch.cursor, dict).contacts == ALL_CONTACTS
+    assert names(directory) == []
+
+
+def test_without_contacts_nobody_is_named_as_one(dc: Any) -> None:
+    directory = real(dc, "svc-adwatch", "usn")
+    assert not directory.read(None, dict).contacts
+    directory.close()
+
+
+def test_a_base_of_contacts_that_is_not_there_costs_the_users_nothing(dc: Any) -> None:
+    directory = real(
+        dc, "svc-adwatch", contact_bases=(f"OU=Nowhere,{STAFF}",), contact_filter=CONTACTS
+    )
+    batch = directory.read(None, dict)
+    since = directory.reach().connected_since
+    with pytest.raises(DirectoryError, match=r"the base OU=Nowhere.*correct contacts\.base"):
+        directory.contacts(None)
+    assert directory.read(batch.cursor, dict).cursor == batch.cursor
+    assert directory.reach().connected_since == since
+    directory.close()
+
+
+def test_other_contacts_in_the_configuration_mean_a_full_read(dc: Any) -> None:
+    directory = real(dc, "svc-adwatch", "usn", contact_filter=CONTACTS)
+    cursor = directory.read(None, dict).cursor
+    directory.close()
+    for changes in ({}, {"contact_filter": "(objectClass=contact)"}):
+        other = real(dc, "svc-adwatch", "usn", **changes)
+        assert other.read(cursor, dict).full
+        other.close()
 
 
 # What only the real thing can be asked.

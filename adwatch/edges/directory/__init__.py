@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from adwatch.core.model import Batch, Cursor, Finding, Reach, Seen
+from adwatch.core.model import Batch, Cursor, Entry, Finding, Reach, Seen
 
 
 class Directory(Protocol):
@@ -40,6 +40,9 @@ class Directory(Protocol):
 
     def compare(self, since: Cursor, known: Callable[[], Mapping[str, Seen]]) -> Batch:
         """What differs from `known`."""
+
+    def contacts(self, guids: frozenset[str] | None) -> list[Entry]:
+        """The contacts among `guids`, or all."""
 
     def find(self, who: str, number_attributes: frozenset[str]) -> list[Finding]:
         """The users that `who` names."""

@@ -6,27 +6,26 @@ cleared number and a changed filter are one case: asked for, and not given.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
-from uuid import UUID
+from typing import Any, TypeVar
 
-from adwatch.core.ldapfilter import any_of, escape, filter_attributes, guid_clause
+from adwatch.core.ldapfilter import filter_attributes
 from adwatch.core.mapping import ALWAYS_ASKED
-from adwatch.core.model import Batch, Cursor, Entry, Finding, Reach, Seen
+from adwatch.core.model import ALL_CONTACTS, Batch, Cursor, Entry, Finding, Reach, Seen
+from adwatch.core.phonebook import CONTACT_ATTRIBUTES
 from adwatch.core.words import line
 from adwatch.edges.directory import feeds
 from adwatch.edges.directory.better import Better
 from adwatch.edges.directory.links import Link, Links, Servers
 from adwatch.edges.directory.push import Push
-from adwatch.edges.directory.scope import BY_GUID, Scope, alike, guid_of, to_entry
+from adwatch.edges.directory.scope import BY_GUID, Scope, alike
 from adwatch.edges.directory.security import Security
-from adwatch.edges.directory.session import SUBTREE, LdapError, Session
+from adwatch.edges.directory.session import LdapError, Session
 from adwatch.errors import DirectoryError
 
 log = logging.getLogger(__name__)
@@ -38,6 +37,7 @@ Progress = Callable[[int], None]
 # Where more than one of so many differs from what is known, everything is read instead: by GUID
 # that costs more (measured on Samba 4.22: 43 ms for a hundred, 1.2 s for 20,000 at once).
 _ODD_SHARE = 20
+_CONTACTS_BY_GUID = 5 * BY_GUID
 # What a feed must name besides what is read: moves and renames, deletions, rights.
 _FOLLOWED = ("name", "isDeleted", "nTSecurityDescriptor")
 _FOLLOWED_OF_GROUPS = ("member", "primaryGroupID")
@@ -47,7 +47,7 @@ _FOLLOWED_OF_GROUPS = ("member", "primaryGroupID")
 class Settings:
     """The `directory` section, and the attributes that the mapping needs.
 
-    `password` is called at each bind.
+    `password` is called at each bind. Contacts are followed where they have a filter.
     """
 
     servers: tuple[str, ...]
@@ -58,6 +58,8 @@ class Settings:
     filter: str
     feed: str
     attributes: tuple[str, ...]
+    contact_bases: tuple[str, ...] = ()
+    contact_filter: str = ""
 
 
 class ActiveDirectory:
@@ -86,7 +88,12 @@ class ActiveDirectory:
         if self._groups and "memberof" not in map(str.lower, settings.attributes):
             del asked["memberof"]  # long, and the server is the one who tests it
         self._attributes = tuple(asked.values())
+        shown: tuple[str, ...] = CONTACT_ATTRIBUTES
+        if settings.contact_filter:
+            shown += filter_attributes(settings.contact_filter)
+            self._groups |= "memberof" in map(str.lower, shown)
         followed = _FOLLOWED + _FOLLOWED_OF_GROUPS * self._groups
+        followed += shown * bool(settings.contact_filter)
         self._watched = tuple(dict.fromkeys((*self._attributes, *followed)))
         servers = Servers(settings.servers, settings.domain, settings.security)
         self._links = Links(servers, settings.password, settings.feed, self._watched)
@@ -193,9 +200,33 @@ class ActiveDirectory:
         """
         return self._guarded(lambda link: self._compare(link, since, known))
 
+    def contacts(self, guids: frozenset[str] | None) -> list[Entry]:
+        """The contacts among `guids`, or all of them; one may come twice.
+
+        A fault of theirs says nothing about the server: it keeps its connection and its rank.
+        """
+        self.open()
+        link, wanted = self._link, self._settings
+        assert link is not None
+        bases = wanted.contact_bases or wanted.bases or (link.root.naming_context,)
+        scope = Scope(
+            link.session,
+            link.root.naming_context,
+            bases,
+            wanted.contact_filter,
+            ("objectGUID", *CONTACT_ATTRIBUTES),
+            groups=False,
+            section="contacts",
+        )
+        try:
+            return list(scope.everybody() if guids is None else scope.found(guids).values())
+        finally:
+            if not link.session.is_open:
+                self._drop()
+
     def find(self, who: str, number_attributes: Iterable[str]) -> list[Finding]:
         """The users that `who` (number, login, mail, DN or GUID) names, in scope or not."""
-        return self._guarded(lambda link: self._find(link, who, number_attributes))
+        return self._guarded(lambda _: self._scope.find(who, number_attributes))
 
     def _guarded(self, do: Callable[[Link], T]) -> T:
         """Runs `do` on an open link, the best that there is, and drops it where it fails."""
@@ -224,7 +255,10 @@ class ActiveDirectory:
     def _question(self, link: Link) -> str:
         """A digest of what is asked: answers to another question are not comparable."""
         flags = link.choice.dirsync.flags if link.choice.dirsync else -1
-        asked = [1, self._settings.filter, self._settings.bases, sorted(self._watched), flags]
+        wanted = self._settings
+        asked: list[Any] = [1, wanted.filter, wanted.bases, sorted(self._watched), flags]
+        if wanted.contact_filter:
+            asked += [wanted.contact_filter, wanted.contact_bases]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
     def _scope_of(self, link: Link) -> Scope:
@@ -266,7 +300,13 @@ class ActiveDirectory:
             gone=gone,
             compare=hint or compare,
             values=bool(hint) or (self._groups and bool(compare)),
+            contacts=self._may_be_contacts(frozenset(n.guid for n in named)),
         )
+
+    def _may_be_contacts(self, named: frozenset[str] = ALL_CONTACTS) -> frozenset[str]:
+        if not self._settings.contact_filter:
+            return frozenset()
+        return named if len(named) <= _CONTACTS_BY_GUID else ALL_CONTACTS
 
     def _gate(self, link: Link) -> int:
         usn = feeds.read_gate(link.session)
@@ -321,7 +361,10 @@ class ActiveDirectory:
         self._better.told(None)
         cursor = Cursor(link.session.url, link.root.invocation, usn, cookie, self._question(link))
         entries = tuple(found.values())
-        return Batch(entries, frozenset(found), True, cursor, self._clock(), gone)
+        contacts = self._may_be_contacts()
+        return Batch(
+            entries, frozenset(found), True, cursor, self._clock(), gone, contacts=contacts
+        )
 
     def _compare(self, link: Link, since: Cursor, known: Known) -> Batch:
         if self._stale(link, since, since.usn):
@@ -336,23 +379,5 @@ class ActiveDirectory:
         found, gone, _ = self._scope.look(odd)
         self._better.told(frozenset(odd))
         entries = tuple(found.values())
-        return Batch(entries, frozenset(odd), False, since, self._clock(), gone)
-
-    def _find(self, link: Link, who: str, number_attributes: Iterable[str]) -> list[Finding]:
-        names = {"sAMAccountName", "mail", "userPrincipalName", *number_attributes}
-        clauses = [f"({name}={escape(who)})" for name in sorted(names)]
-        if "=" in who:
-            clauses.append(f"(distinguishedName={escape(who)})")
-        with contextlib.suppress(ValueError):  # not every name is a GUID
-            clauses.append(guid_clause(str(UUID(who))))
-        wanted = dict.fromkeys((*self._attributes, "objectClass"))
-        rows = list(
-            link.session.search(
-                link.root.naming_context, SUBTREE, any_of(iter(clauses)), tuple(wanted)
-            )
-        )
-        inside, gone, _ = self._scope.look({guid_of(row) for row in rows})
-        return [
-            Finding(to_entry(row), guid_of(row) in inside, gone.get(guid_of(row), ""))
-            for row in rows
-        ]
+        contacts = self._may_be_contacts()
+        return Batch(entries, frozenset(odd), False, since, self._clock(), gone, contacts=contacts)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
+from uuid import UUID
 
-from adwatch.core.ldapfilter import any_of, filter_attributes, guid_clause
-from adwatch.core.model import Entry, Seen
+from adwatch.core.ldapfilter import any_of, escape, filter_attributes, guid_clause
+from adwatch.core.model import Entry, Finding, Seen
 from adwatch.edges.directory.feeds import guid_text
 from adwatch.edges.directory.session import SHOW_DELETED, SUBTREE, LdapError, Row, Session
 from adwatch.errors import DirectoryError
@@ -46,6 +48,7 @@ class Scope:
         attributes: tuple[str, ...],
         *,
         groups: bool,
+        section: str = "directory",
     ) -> None:
         self._session = session
         self._context = context
@@ -54,6 +57,7 @@ class Scope:
         self._attributes = attributes
         self._tested = filter_attributes(text)
         self._groups = groups
+        self._section = section
 
     def everybody(self) -> Iterator[Entry]:
         """Every user in scope; one may come twice."""
@@ -74,7 +78,7 @@ class Scope:
                     raise
                 raise DirectoryError(
                     f"{self._session.url}: the base {base} is not there, or not to be seen",
-                    "correct directory.base, or let the account list what is in it",
+                    f"correct {self._section}.base, or let the account list what is in it",
                 ) from error
 
     def look(self, guids: Iterable[str]) -> tuple[dict[str, Entry], dict[str, str], str]:
@@ -85,15 +89,40 @@ class Scope:
         ordered = sorted(guids)
         for at in range(0, len(ordered), BY_GUID):
             part = ordered[at : at + BY_GUID]
-            these = any_of(guid_clause(guid) for guid in part)
-            rows = self.rows(f"(&{these}{self._filter})", self._attributes)
-            found |= {entry.guid: entry for entry in map(to_entry, rows)}
+            found |= {entry.guid: entry for entry in self.among(part)}
             missing = [guid for guid in part if guid not in found]
             if missing:
                 outside = self._outside(missing)
                 gone |= {guid: self._why(outside.get(guid)) for guid in missing}
                 container = container or self._hint(outside.values())
         return found, gone, container
+
+    def found(self, guids: Iterable[str]) -> dict[str, Entry]:
+        """Those of the objects that are in scope, by GUID."""
+        ordered = sorted(guids)
+        parts = (ordered[at : at + BY_GUID] for at in range(0, len(ordered), BY_GUID))
+        return {entry.guid: entry for part in parts for entry in self.among(part)}
+
+    def among(self, guids: Sequence[str]) -> Iterator[Entry]:
+        """Those of at most BY_GUID objects that are in scope; one may come twice."""
+        these = any_of(guid_clause(guid) for guid in guids)
+        return map(to_entry, self.rows(f"(&{these}{self._filter})", self._attributes))
+
+    def find(self, who: str, number_attributes: Iterable[str]) -> list[Finding]:
+        """The users that `who` (number, login, mail, DN or GUID) names, in scope or not."""
+        names = {"sAMAccountName", "mail", "userPrincipalName", *number_attributes}
+        clauses = [f"({name}={escape(who)})" for name in sorted(names)]
+        if "=" in who:
+            clauses.append(f"(distinguishedName={escape(who)})")
+        with contextlib.suppress(ValueError):  # not every name is a GUID
+            clauses.append(guid_clause(str(UUID(who))))
+        wanted = tuple(dict.fromkeys((*self._attributes, "objectClass")))
+        rows = list(self._session.search(self._context, SUBTREE, any_of(iter(clauses)), wanted))
+        inside, gone, _ = self.look({guid_of(row) for row in rows})
+        return [
+            Finding(to_entry(row), guid_of(row) in inside, gone.get(guid_of(row), ""))
+            for row in rows
+        ]
 
     def _outside(self, guids: list[str]) -> dict[str, Row]:
         wanted = ("objectGUID", "objectClass", "isDeleted", "userAccountControl", *self._tested)

@@ -108,6 +108,11 @@ class Session:
         """Who is bound."""
         return self._security.user
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._connection is not None
+
     def open(self) -> None:
         """Connects, secures and binds; connecting takes half of the timeout at the most."""
         tls = _Tls(self._security.context())

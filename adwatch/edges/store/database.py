@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from adwatch.core.model import (
     Batch,
-    Candidate,
     Change,
+    Contact,
     Cursor,
     Debt,
     Hold,
@@ -165,13 +165,7 @@ class Store:
         A damaged one is nobody's, so that everything is read again.
         """
         text = self.meta("cursor")
-        if not text:
-            return None
-        try:
-            said = json.loads(text)
-            return Cursor(**{**said, "cookie": bytes.fromhex(said["cookie"])})
-        except (ValueError, TypeError, KeyError):
-            return Cursor(server="", invocation="", usn=0, cookie=b"", question="")
+        return rows.cursor(text) if text else None
 
     def seen(self) -> dict[str, Seen]:
         """Every user in scope as it was last read, by GUID; and who is held, being out of it."""
@@ -254,7 +248,7 @@ class Store:
         """
         with self._transaction():
             self._delete("candidates", plan.drop)
-            self._put_candidates(plan.put)
+            self._many(rows.PUT_CANDIDATE, map(rows.candidate_row, plan.put))
             self._delete("served", plan.end | {s.peer.guid for s in plan.serve})
             self._many("INSERT INTO served VALUES (?, ?, ?, ?)", map(rows.served_row, plan.serve))
             self._delete("holds", plan.release | {hold.guid for hold in plan.hold})
@@ -278,32 +272,19 @@ class Store:
             if batch.compare:
                 what = "values" if batch.values else "users"
                 self.owe(Debt("compare", what, batch.at, batch.compare))
-            cursor = {**asdict(batch.cursor), "cookie": batch.cursor.cookie.hex()}
-            for key, value in {**marks, "cursor": json.dumps(cursor)}.items():
+            for guid in batch.contacts:
+                self.owe(Debt("contacts", guid, batch.at))
+            for key, value in {**marks, "cursor": rows.cursor_text(batch.cursor)}.items():
                 self.remember(key, value)
 
     def _delete(self, table: str, guids: Iterable[str]) -> None:
         self._many(f"DELETE FROM {table} WHERE guid = ?", ((guid,) for guid in guids))  # noqa: S608
 
-    def _put_candidates(self, candidates: Iterable[Candidate]) -> None:
-        self._many(
-            "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (guid) DO UPDATE"
-            " SET dn = excluded.dn, login = excluded.login, created = excluded.created,"
-            " claim = excluded.claim, peer = excluded.peer, reason = excluded.reason,"
-            " fault = excluded.fault, usn = excluded.usn, expires = excluded.expires,"
-            " shown = excluded.shown, hidden = excluded.hidden",
-            map(rows.candidate_row, candidates),
-        )
-
     def _record(self, changes: Iterable[Change]) -> None:
         self._many(
             "INSERT INTO history (at, what, guid, number, login, fields, reason)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                (c.at, c.what, c.guid, c.number, c.login, json.dumps(c.values), c.reason)
-                for c in changes
-            ),
+            map(rows.change_row, changes),
         )
 
     def judge(self, verdict: str, at: float) -> list[Hold]:
@@ -314,6 +295,27 @@ class Store:
             self._run("UPDATE holds SET verdict = ? WHERE verdict = ''", (verdict,))
             self._record(Change(at, verdict, h.guid, h.number, h.login, (), h.reason) for h in held)
         return held
+
+    def contacts(self) -> dict[str, Contact]:
+        """Every contact of AD, by GUID."""
+        return {row[0]: rows.contact(row) for row in self._where("contacts", "guid", None)}
+
+    def put_contacts(self, contacts: Mapping[str, Contact], paid: Iterable[str]) -> None:
+        """Replaces all contacts, and strikes off the debts of theirs that this pays."""
+        with self._transaction():
+            for subject in paid:
+                self.settle("contacts", subject)
+            if contacts != self.contacts():
+                self._run("DELETE FROM contacts")
+                self._many(
+                    "INSERT INTO contacts VALUES (?, ?)", map(rows.contact_row, contacts.values())
+                )
+                self.remember("contacts", str(int(self.meta("contacts") or 0) + 1))
+
+    def people(self) -> str:
+        """Another text whenever a peer or a contact is another."""
+        (last,) = self._rows("SELECT MAX(id) FROM history")[0]
+        return f"{last} {self.meta('contacts')}"
 
     def count(self) -> int:
         """How many peers are served."""

@@ -33,4 +33,7 @@ MIGRATIONS: Final = (
     ALTER TABLE candidates ADD COLUMN hidden TEXT NOT NULL DEFAULT '';
     CREATE INDEX candidates_expires ON candidates (expires);
     """,
+    """
+    CREATE TABLE contacts (guid TEXT PRIMARY KEY, shown TEXT NOT NULL);
+    """,
 )

@@ -4,9 +4,54 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from adwatch.core.model import PEER_FIELDS, Candidate, Change, Peer, Plan, Rejection, Served
+from adwatch.core.model import (
+    PEER_FIELDS,
+    Candidate,
+    Change,
+    Contact,
+    Cursor,
+    Peer,
+    Plan,
+    Rejection,
+    Served,
+)
+
+PUT_CANDIDATE = """
+    INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guid) DO UPDATE
+    SET dn = excluded.dn, login = excluded.login, created = excluded.created,
+    claim = excluded.claim, peer = excluded.peer, reason = excluded.reason,
+    fault = excluded.fault, usn = excluded.usn, expires = excluded.expires,
+    shown = excluded.shown, hidden = excluded.hidden
+"""
+
+
+def cursor(text: str) -> Cursor:
+    """The cursor that `cursor_text` wrote; a damaged one is nobody's."""
+    try:
+        said = json.loads(text)
+        return Cursor(**{**said, "cookie": bytes.fromhex(said["cookie"])})
+    except (ValueError, TypeError, KeyError):
+        return Cursor(server="", invocation="", usn=0, cookie=b"", question="")
+
+
+def cursor_text(cursor: Cursor) -> str:
+    """A cursor as JSON."""
+    return json.dumps({**asdict(cursor), "cookie": cursor.cookie.hex()})
+
+
+def contact(row: Any) -> Contact:
+    """A contact from its row."""
+    name, company, mail, numbers = json.loads(row[1])
+    return Contact(row[0], name, company, mail, tuple((k, n) for k, n in numbers))
+
+
+def contact_row(contact: Contact) -> tuple[str, str]:
+    """The row of a contact, ASCII so that anything can be kept."""
+    shown = contact.name, contact.company, contact.mail, contact.numbers
+    return contact.guid, json.dumps(shown)
 
 
 def peer_text(peer: Peer | None) -> str | None:
@@ -50,6 +95,11 @@ def change(row: Any) -> Change:
     at, what, guid, number, login, values, reason = row
     fields = tuple((str(f), str(o), str(n)) for f, o, n in json.loads(values))
     return Change(at, what, guid, number, login, fields, reason)
+
+
+def change_row(c: Change) -> tuple[Any, ...]:
+    """The row of a change."""
+    return c.at, c.what, c.guid, c.number, c.login, json.dumps(c.values), c.reason
 
 
 def rejection(row: Any) -> Rejection:

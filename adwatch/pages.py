@@ -1,0 +1,71 @@
+"""What the HTTP server shows, made from the store's values; each view is frozen once made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from threading import Lock
+from typing import Generic, TypeVar
+
+from adwatch.core.model import Contact, Served
+from adwatch.core.phonebook import FORMS, PAGED, POSTED, Asked, Book, Document, Form, make_book
+from adwatch.edges.store import Store
+from adwatch.edges.web import View, Web
+
+T = TypeVar("T")
+
+
+class Pages:
+    """Keeps what the server shows in step with the store."""
+
+    def __init__(self, store: Store, web: Web | None) -> None:
+        self._store = store
+        self._web = web
+        self._people = ""
+
+    def renew(self, now: float) -> None:
+        """Replaces what is shown where a peer or a contact is another; `now` as of the epoch."""
+        if self._web is None or (people := self._store.people()) == self._people:
+            return
+        mark, _, changed = self._store.meta("phone_book").rpartition(" ")
+        modified = float(changed or 0)
+        if mark != people:  # HTTP tells times apart by whole seconds
+            modified = max(float(int(now)), modified + 1)
+            self._store.remember("phone_book", f"{people} {modified}")
+        self._people = people
+        contacts = tuple(self._store.contacts().values())
+        self._web.show(phone_book(self._store.served(), contacts, modified))
+
+
+def phone_book(
+    served: Iterable[Served], contacts: Iterable[Contact], modified: float
+) -> Mapping[str, View]:
+    """The phone book in every form, by path.
+
+    Nothing is written before it is asked for: at 20,000 people that takes half a second a form,
+    which is the asking thread's and not the main loop's.
+    """
+    book = _Once(lambda: make_book((s.peer for s in served), contacts))
+    shelf = {form: _shown(book, form) for form in FORMS.values()}
+    return {path: View(shelf[form], modified, path in POSTED) for path, form in FORMS.items()}
+
+
+def _shown(book: _Once[Book], form: Form) -> Callable[[Asked], Document]:
+    if form in PAGED:
+        return lambda asked: form(book(), asked)
+    whole = _Once(lambda: form(book(), Asked()))
+    return lambda _: whole()
+
+
+class _Once(Generic[T]):
+    """A value that is made when it is first asked for, by whichever thread, and then kept."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock = Lock()
+        self._made: list[T] = []
+
+    def __call__(self) -> T:
+        with self._lock:
+            if not self._made:
+                self._made.append(self._make())
+            return self._made[0]
