@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,15 +16,17 @@ from adwatch.core.ldapfilter import filter_attributes
 from adwatch.core.mapping import ALWAYS_ASKED
 from adwatch.core.model import Entry, Reach
 from adwatch.edges import asterisk
+from adwatch.edges.control import ask
 from adwatch.edges.directory.active import ActiveDirectory
 from adwatch.edges.directory.security import mend_certificate
 from adwatch.edges.directory.session import host_and_port
-from adwatch.errors import AdwatchError, DirectoryError, OutputError
+from adwatch.errors import AdwatchError, DirectoryError, OutputError, RunningError
 from adwatch.service import Service
-from adwatch.wiring import build, make_directory, make_mapper, proof_reader
+from adwatch.wiring import build, make_agi, make_directory, make_mapper, proof_reader
 
 _DAY_S: Final = 86400
 _WARN_DAYS: Final = 14
+_ANSWER_S: Final = 5.0
 _PROOFS: Final = {
     "simple": "bind password",
     "ntlm": "bind password",
@@ -54,6 +57,8 @@ def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
         yield Result(False, key, sentence, "leave it out until then")
     yield _try(_PROOFS[config.directory.auth], lambda: _proof(config))
     yield from _files(config)
+    if config.agi is not None:
+        yield _try(f"agi {config.agi}", lambda: _agi(config))
     if offline:
         return
     directory = make_directory(config, make_mapper(config))
@@ -70,6 +75,22 @@ def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
     command = " ".join(config.asterisk.command)
     if any(output.reload for output in config.outputs):
         yield _try("asterisk", lambda: _asterisk(config, command))
+
+
+def _agi(config: Config) -> str:
+    """Whether the address can be had, or is served by the adwatch that runs."""
+    agi = make_agi(config)
+    assert agi is not None
+    try:
+        agi.open()
+    except AdwatchError:
+        with suppress(RunningError):
+            running = ask(config.state, {"command": "status"}, _ANSWER_S)
+            if running is not None and "agi" in running["status"].get("listens", ()):
+                return "served by the running adwatch"
+        raise
+    agi.close()
+    return "can be listened on"
 
 
 def _try(what: str, look: Callable[[], str]) -> Result:

@@ -37,6 +37,7 @@ class Health:
     last_success: float = 0.0
     last_reconcile: float = 0.0
     faults: dict[str, str] = field(default_factory=dict)
+    listens: frozenset[str] = frozenset()
     reach: Reach = field(default_factory=Reach)
     pid: int | None = None
 
@@ -66,11 +67,18 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
         },
         "held": [_hold(hold) for hold in held],
         "outputs": outputs,
+        "listens": sorted(health.listens),
+        "faults": {part: f for part, f in health.faults.items() if not _told_elsewhere(part)},
         "alerts": {"open": [], "owed": 0},
         "pid": health.pid,
         "version": __version__,
         "started": moment(health.started),
     }
+
+
+def _told_elsewhere(part: str) -> bool:
+    """Whether a part's fault stands with the part itself."""
+    return part in ("directory", "asterisk") or part.startswith("output ")
 
 
 def _hold(hold: Hold) -> dict[str, Any]:
@@ -144,6 +152,7 @@ def status_text(said: dict[str, Any]) -> str:
             lines.append(f"output {output['name']}: a reload is owed")
         if output["fault"]:
             lines.append(f"output {output['name']} fault: {output['fault']}")
+    lines += [f"{part} fault: {fault}" for part, fault in said["faults"].items()]
     return "\n".join(lines)
 
 

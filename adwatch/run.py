@@ -21,9 +21,12 @@ from typing import Any, Final
 from adwatch.core.model import Debt
 from adwatch.core.pace import NEVER, REFUSED_S, SAVED_S, SHARE, Pace, Tempo
 from adwatch.core.words import line, span
+from adwatch.edges.agi import Agi
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
 from adwatch.errors import AdwatchError, CredentialsError
+from adwatch.listeners import Listeners
+from adwatch.names import CallerNames
 from adwatch.report import Health, judged, moment, status, told
 from adwatch.service import Service
 from adwatch.turn import Turn
@@ -54,7 +57,9 @@ def _digest(salt: str, password: str) -> str:
 class Runner:
     """Owns the loop. `run()` returns the exit status once SIGTERM or SIGINT has come."""
 
-    def __init__(self, service: Service, password: Callable[[], str]) -> None:
+    def __init__(
+        self, service: Service, password: Callable[[], str], agi: Agi | None = None
+    ) -> None:
         self._service = service
         self._password = password
         self._wake = Event()
@@ -63,6 +68,8 @@ class Runner:
         self._requests: SimpleQueue[_Request] = SimpleQueue()
         self._lock = Lock(service.config.state)
         self._server = Server(service.config.state, self._answer)
+        self._names = CallerNames(service.store, agi)
+        self._listeners = Listeners({"agi": agi} if agi else {})
         self._signals = Signals(self._signalled)
         self._health = Health(started=time.time(), pid=os.getpid())
         self._status: dict[str, Any] = {}
@@ -89,6 +96,7 @@ class Runner:
             self._remember()
         finally:
             self._server.close()
+            self._listeners.close()
             self._service.close()
             self._lock.release()
         return 0
@@ -117,6 +125,7 @@ class Runner:
             self._pace = self._pace.owes_reload(now)
         self._note(turn)
         self._mind_refusal(now)
+        self._look_after_listeners()
         self._publish_status()
 
     def _step(self) -> None:
@@ -133,6 +142,7 @@ class Runner:
             self._service.directory.prefer()
             self._pace = self._pace.looked_for_better(time.monotonic(), random.random())  # noqa: S311
         self._look_after_reload()
+        self._look_after_listeners()
         self._publish_status()
         if not self._stop.is_set():
             self._wake.wait(self._wait())
@@ -141,7 +151,8 @@ class Runner:
     def _wait(self) -> float:
         if not self._requests.empty():
             return 0.0
-        wait = self._pace.wait(time.monotonic())
+        now = time.monotonic()
+        wait = min(self._pace.wait(now), self._listeners.wait(now))
         watched = bool(self._refused_password) or self._service.reloading()
         return min(wait, _LOOK_AGAIN_S) if watched else wait
 
@@ -253,9 +264,19 @@ class Runner:
             self._pace = self._pace.reload_failed(now, random.random())  # noqa: S311
             self._failed("asterisk", error)
 
+    def _look_after_listeners(self) -> None:
+        """Tells them who is served now, and opens those that could not be opened before."""
+        self._names.renew()
+        for name, fault in self._listeners.open(time.monotonic(), random.random()):  # noqa: S311
+            if fault is None:
+                self._recovered(name)
+            else:
+                self._failed(name, fault)
+
     def _note(self, turn: Turn) -> None:
         """Logs what began or ended, never what merely goes on."""
-        for part in [p for p in self._health.faults if p not in turn.faults and p != "asterisk"]:
+        beside = {"asterisk"} | self._listeners.names | turn.faults.keys()
+        for part in [part for part in self._health.faults if part not in beside]:
             self._recovered(part)
         self._note_beside(turn)
 
@@ -285,6 +306,7 @@ class Runner:
     def _publish_status(self) -> None:
         """Makes the status that other threads hand out."""
         self._health.reach = self._service.directory.reach()
+        self._health.listens = self._listeners.listening
         self._status = status(self._service, self._health, time.time())
         if time.monotonic() - self._remembered_at > _REMEMBER_S:
             self._remember()

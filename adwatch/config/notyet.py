@@ -25,7 +25,6 @@ def idle(config: Config) -> list[tuple[str, str]]:
         "alerts.targets": (config.alerts.targets, "no alert is sent"),
         "http": (config.http, "nothing listens there"),
         "contacts": (config.contacts, "no contacts are read"),
-        "agi": (config.agi, "nothing listens there"),
     }
     return [
         (key, f"{key} is not in this version yet: {effect}")
