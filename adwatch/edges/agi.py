@@ -133,9 +133,8 @@ class Agi:
         try:
             listening = _listen(self.host, self.port)
         except OSError as error:
-            cause = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
             raise AdwatchError(
-                f"agi can't listen on {self.host} port {self.port}: {cause or error}",
+                f"agi can't listen on {self.host} port {self.port}: {_cause(error)}",
                 "end what listens there, or choose another address in agi",
             ) from error
         self._waker, woken = socket.socketpair()
@@ -213,6 +212,13 @@ def _listen(host: str, port: int) -> list[socket.socket]:
     if not listening:
         raise lacking
     return listening
+
+
+def _cause(error: OSError) -> str:
+    """Why, in words; create_server() adds the address to strerror, and a resolver has its own."""
+    if error.errno and error.errno > 0:
+        return os.strerror(error.errno)
+    return str(error.strerror or error)
 
 
 @dataclass(slots=True)

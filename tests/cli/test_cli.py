@@ -108,6 +108,8 @@ def test_status_of_what_does_not_run(adwatch: Adwatch) -> None:
         "peers",
         "held",
         "outputs",
+        "listens",
+        "faults",
         "alerts",
         "pid",
         "version",

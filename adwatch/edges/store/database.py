@@ -315,11 +315,6 @@ class Store:
             self._record(Change(at, verdict, h.guid, h.number, h.login, (), h.reason) for h in held)
         return held
 
-    def people(self) -> str:
-        """Another text whenever a peer is another."""
-        (last,) = self._rows("SELECT MAX(id) FROM history")[0]
-        return f"{last}"
-
     def count(self) -> int:
         """How many peers are served."""
         return int(self._rows("SELECT COUNT(*) FROM served")[0][0])
