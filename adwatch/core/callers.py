@@ -25,12 +25,12 @@ _UNSHOWN: Final = re.compile(
 _SCHEME: Final = re.compile(r"(?:tel|sips?):([^@;]*).*\Z", re.IGNORECASE | re.DOTALL)
 _OPTIONAL_ZERO: Final = re.compile(r"(?<=\d)([^\d]*)\(0\)")  # +49 (0)30 …
 _SEPARATORS: Final = str.maketrans("", "", " \t.-/()~")
-_WORLD_LENGTHS: Final = range(5, 16)  # ITU-T E.164, 6: at most 15 digits
+_WORLD_LENGTHS: Final = range(5, 16)  # ITU-T E.164: at most 15 digits
 _DIALLED_LENGTHS: Final = range(7, 20)
 _TRUNK_LENGTHS: Final = range(5, 20)  # with the trunk prefix 0, which no extension begins with
 _TAIL: Final = 5
-# What is dialled before a country code, besides 00 (ITU-T E.164 names it only as a proposal).
-_ABROAD: Final = ("011", "810", "0011", "010", "001", "000")
+# What is dialled before a country code besides 00: in North America, Russia, Australia, Japan.
+_ABROAD: Final = ("011", "810", "0011", "010")
 
 
 @dataclass(frozen=True, slots=True)
