@@ -21,8 +21,9 @@ from adwatch.edges.directory.active import ActiveDirectory
 from adwatch.edges.directory.security import mend_certificate
 from adwatch.edges.directory.session import host_and_port
 from adwatch.errors import AdwatchError, DirectoryError, OutputError, PasswordError, RunningError
+from adwatch.listeners import Listener
 from adwatch.service import Service
-from adwatch.wiring import build, make_directory, make_mapper, make_web, proof_reader
+from adwatch.wiring import build, make_agi, make_directory, make_mapper, make_web, proof_reader
 
 _DAY_S: Final = 86400
 _WARN_DAYS: Final = 14
@@ -59,6 +60,8 @@ def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
     yield from _files(config)
     if config.http is not None:
         yield _try(f"http {config.http.listen}", lambda: _http(config))
+    if config.agi is not None:
+        yield _try(f"agi {config.agi}", lambda: _agi(config))
     if offline:
         return
     directory = make_directory(config, make_mapper(config))
@@ -78,25 +81,35 @@ def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
 
 
 def _http(config: Config) -> str:
-    """Whether the address can be had, or is served by the adwatch that runs."""
     web = make_web(config)
     assert web is not None
     assert config.http is not None
     anybody = "everybody" if web.gate.token else "this machine alone"
     who = ", ".join(map(str, config.http.allow)) or anybody
     who += " with the token" if web.gate.token else ""
+    return f"{_listens(config, 'http', web)}; let in: {who}"
+
+
+def _agi(config: Config) -> str:
+    agi = make_agi(config)
+    assert agi is not None
+    return _listens(config, "agi", agi)
+
+
+def _listens(config: Config, name: str, listener: Listener) -> str:
+    """Whether its address can be had, or is served by the adwatch that runs."""
     try:
-        web.open()
+        listener.open()
     except PasswordError:
         raise
     except AdwatchError:
         with suppress(RunningError):
             running = ask(config.state, {"command": "status"}, _ANSWER_S)
-            if running is not None and "http" not in running["status"]["faults"]:
-                return f"served by the running adwatch to {who}"
+            if running is not None and name in running["status"].get("listens", ()):
+                return "served by the running adwatch"
         raise
-    web.close()
-    return f"can be listened on; let in: {who}"
+    listener.close()
+    return "can be listened on"
 
 
 def _contacts(service: Service) -> str:

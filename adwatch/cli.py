@@ -151,12 +151,12 @@ def _handed_over(config: Config, request: dict[str, Any]) -> Any:
 def _run(given: Any) -> int:
     from adwatch.core.words import line
     from adwatch.run import Runner
-    from adwatch.wiring import build, make_web, proof_reader
+    from adwatch.wiring import build, make_agi, make_web, proof_reader
 
     config = _load(given, logging.INFO)
     for key, sentence in config.not_yet():
         logging.getLogger("adwatch").warning(line("not_yet", key=key, cause=sentence))
-    return Runner(build(config), proof_reader(config), make_web(config)).run()
+    return Runner(build(config), proof_reader(config), make_web(config), make_agi(config)).run()
 
 
 def _sync(given: Any) -> int:

@@ -35,6 +35,11 @@ class Listeners:
         """All of them, open or not."""
         return frozenset(self._listeners)
 
+    @property
+    def listening(self) -> frozenset[str]:
+        """Those that are open."""
+        return frozenset(name for name, due in self._due.items() if due == NEVER)
+
     def open(self, now: float, jitter: float) -> Iterator[tuple[str, AdwatchError | None]]:
         """Opens what is due; gives each one's name and its fault, None where it listens now."""
         for name in [name for name, due in self._due.items() if due <= now]:

@@ -37,6 +37,7 @@ class Health:
     last_success: float = 0.0
     last_reconcile: float = 0.0
     faults: dict[str, str] = field(default_factory=dict)
+    listens: frozenset[str] = frozenset()
     reach: Reach = field(default_factory=Reach)
     pid: int | None = None
 
@@ -66,6 +67,7 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
         },
         "held": [_hold(hold) for hold in held],
         "outputs": outputs,
+        "listens": sorted(health.listens),
         "faults": {part: f for part, f in health.faults.items() if not _told_elsewhere(part)},
         "alerts": {"open": [], "owed": 0},
         "pid": health.pid,

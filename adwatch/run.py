@@ -5,7 +5,6 @@ Other threads only set the wake event (push, signals, requests) or read a finish
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
@@ -19,15 +18,17 @@ from typing import Any, Final
 
 from adwatch.contacts import Contacts
 from adwatch.core.model import Debt
-from adwatch.core.pace import NEVER, REFUSED_S, SAVED_S, SHARE, Pace, Tempo
-from adwatch.core.secrets import salted
+from adwatch.core.pace import NEVER, SAVED_S, SHARE, Pace, Tempo
 from adwatch.core.words import line, span
+from adwatch.edges.agi import Agi
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
 from adwatch.edges.web import Web
 from adwatch.errors import AdwatchError, CredentialsError
 from adwatch.listeners import Listeners
+from adwatch.names import CallerNames
 from adwatch.pages import Pages
+from adwatch.refusal import Refusal
 from adwatch.report import Health, judged, moment, status, told
 from adwatch.service import Service
 from adwatch.turn import Turn
@@ -53,10 +54,13 @@ class Runner:
     """Owns the loop. `run()` returns the exit status once SIGTERM or SIGINT has come."""
 
     def __init__(
-        self, service: Service, password: Callable[[], str], web: Web | None = None
+        self,
+        service: Service,
+        password: Callable[[], str],
+        web: Web | None = None,
+        agi: Agi | None = None,
     ) -> None:
         self._service = service
-        self._password = password
         self._wake = Event()
         self._stop = Event()
         self._woken = Event()
@@ -64,14 +68,16 @@ class Runner:
         self._lock = Lock(service.config.state)
         self._server = Server(service.config.state, self._answer)
         self._pages = Pages(service.store, web)
-        self._listeners = Listeners({"http": web} if web else {})
+        self._names = CallerNames(service.store, agi)
+        listeners = {"http": web, "agi": agi}
+        self._listeners = Listeners({name: one for name, one in listeners.items() if one})
         wanted = service.config.contacts is not None
         self._contacts = Contacts(service.directory, service.store, wanted=wanted)
         self._signals = Signals(self._signalled)
         self._health = Health(started=time.time(), pid=os.getpid())
         self._status: dict[str, Any] = {}
         self._failing: dict[str, tuple[float, int]] = {}
-        self._refused_password = ""
+        self._refusal = Refusal(service.store, password)
         self._listening = False
         self._remembered_at = 0.0
         self._connected_since = 0.0
@@ -124,7 +130,12 @@ class Runner:
             self._pace = self._pace.owes_reload(now)
         self._note(turn)
         self._mind_refusal(now)
+        self._show()
+
+    def _show(self) -> None:
+        """Hands what the store has to those who only read it."""
         self._pages.renew(time.time())
+        self._names.renew()
         self._publish_status()
 
     def _step(self) -> None:
@@ -135,7 +146,8 @@ class Runner:
         if self._woken.is_set():
             self._woken.clear()
             self._pace = self._pace.woken(time.monotonic())
-        self._try_new_password()
+        if self._refusal.another():
+            self._pace = self._pace.retried(time.monotonic())
         how = self._pace.reads(time.monotonic())
         if how:
             self._turn(how)
@@ -144,8 +156,7 @@ class Runner:
             self._pace = self._pace.looked_for_better(time.monotonic(), random.random())  # noqa: S311
         self._look_after_reload()
         self._look_after_contacts()
-        self._pages.renew(time.time())
-        self._publish_status()
+        self._show()
         if not self._stop.is_set():
             self._wake.wait(self._wait())
             self._wake.clear()
@@ -155,13 +166,13 @@ class Runner:
             return 0.0
         now = time.monotonic()
         wait = min(self._pace.wait(now), self._listeners.wait(now))
-        watched = bool(self._refused_password) or self._service.reloading()
+        watched = self._refusal.stands or self._service.reloading()
         return min(wait, _LOOK_AGAIN_S) if watched else wait
 
     def _turn(self, how: str) -> Turn:
         """One turn, and what the pace makes of it."""
         begun, wall = time.monotonic(), time.time()
-        sent = "" if self._health.reach.server else self._password_now()
+        sent = "" if self._health.reach.server else self._refusal.password()
         turn = self._service.turn(how)
         self._health.turned = True
         now = time.monotonic()
@@ -172,9 +183,7 @@ class Runner:
             wait = expiry - self._service.clock() if expiry is not None else NEVER
             self._pace = self._pace.read(now, reconciled=turn.full, expiry_in=wait)
             self._look_after_connection(turn, now)
-            self._refused_password = ""
-            if self._service.store.meta("refused"):
-                self._service.store.remember("refused", "")
+            self._refusal.over()
             if turn.full:
                 self._health.last_reconcile = wall
             if how == "compare":
@@ -186,10 +195,11 @@ class Runner:
                 self._service.directory.listen(self._on_push)
         else:
             counts = isinstance(fault, CredentialsError) and fault.counts
-            self._refused_password = sent if counts else ""
             self._pace = self._pace.failed(now, random.random(), refused=counts)  # noqa: S311
             if counts:
-                self._remember_refusal(self._pace.poll_at - now)
+                self._refusal.remember(sent, self._pace.poll_at - now, self._pace.failures)
+            else:
+                self._refusal.forget()
         owed = bool(self._service.store.owed("compare"))
         self._pace = self._pace.owes_comparison(owed=owed)
         self._pace = self._pace.owes_contacts(now, owed=self._contacts.owed())
@@ -214,38 +224,17 @@ class Runner:
         self._woken.set()
         self._wake.set()
 
-    def _password_now(self) -> str:
-        try:
-            return self._password()
-        except AdwatchError:
-            return ""
-
-    def _remember_refusal(self, rest: float) -> None:
-        """For the next process: AD locks an account that too many starts tried in vain."""
-        salt = os.urandom(16).hex()
-        said: dict[str, Any] = {"salt": salt, "proof": salted(salt, self._refused_password)}
-        said |= {"until": time.time() + rest, "failures": self._pace.failures}
-        self._service.store.remember("refused", json.dumps(said))
-
     def _mind_refusal(self, now: float) -> None:
         """Waits out what is left of the rest that another process began."""
-        said = json.loads(self._service.store.meta("refused") or "{}")
-        rest, password = said.get("until", 0.0) - time.time(), self._password_now()
-        if not said or said["proof"] != salted(said["salt"], password):
+        if (left := self._refusal.left()) is None:
             return
-        rest = min(max(0.0, rest), REFUSED_S)  # the clock may have been wrong
-        self._pace = self._pace.resumed(said["failures"], rest, now)
+        failures, rest = left
+        self._pace = self._pace.resumed(failures, rest, now)
         if rest > 0:
-            self._refused_password = password
             ends = moment(time.time() + rest)
             hint = "another password is tried at once"
             fault = CredentialsError(f"the account was refused; it is tried again at {ends}", hint)
             self._failed("directory", fault)
-
-    def _try_new_password(self) -> None:
-        """A refused account is tried again soon only with another password."""
-        if self._refused_password and self._password_now() not in ("", self._refused_password):
-            self._pace = self._pace.retried(time.monotonic())
 
     def _look_after_reload(self) -> None:
         """Begins, follows and ends reloads; a failure stays owed and is tried again."""
@@ -320,6 +309,7 @@ class Runner:
     def _publish_status(self) -> None:
         """Makes the status that other threads hand out."""
         self._health.reach = self._service.directory.reach()
+        self._health.listens = self._listeners.listening
         self._status = status(self._service, self._health, time.time())
         if time.monotonic() - self._remembered_at > _REMEMBER_S:
             self._remember()

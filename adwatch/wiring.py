@@ -11,6 +11,7 @@ from adwatch.config.schema import Output as OutputConfig
 from adwatch.core.mapping import Expressions, Mapper
 from adwatch.core.model import Cursor
 from adwatch.core.render import Format, Renderer, RenderError
+from adwatch.edges.agi import Agi
 from adwatch.edges.directory import Directory
 from adwatch.edges.directory.active import ActiveDirectory, Settings
 from adwatch.edges.directory.security import Security
@@ -49,6 +50,11 @@ def make_mapper(config: Config) -> Mapper:
             drop_disabled=config.directory.disabled == "drop",
         )
     )
+
+
+def make_agi(config: Config) -> Agi | None:
+    """The server of caller names as configured, None where there is none."""
+    return Agi(config.agi.host, config.agi.port) if config.agi else None
 
 
 def make_web(config: Config) -> Web | None:

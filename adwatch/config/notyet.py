@@ -23,7 +23,6 @@ def idle(config: Config) -> list[tuple[str, str]]:
     idle_keys = {
         "asterisk.ami": (config.asterisk.ami, "reloads run asterisk.command instead"),
         "alerts.targets": (config.alerts.targets, "no alert is sent"),
-        "agi": (config.agi, "nothing listens there"),
     }
     return [
         (key, f"{key} is not in this version yet: {effect}")

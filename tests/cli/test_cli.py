@@ -108,6 +108,7 @@ def test_status_of_what_does_not_run(adwatch: Adwatch) -> None:
         "peers",
         "held",
         "outputs",
+        "listens",
         "faults",
         "alerts",
         "pid",
@@ -200,8 +201,9 @@ def test_check_says_which_step_of_the_network_fails(adwatch: Adwatch) -> None:
 
 
 def test_keys_that_this_version_does_not_act_on_are_said(adwatch: Adwatch) -> None:
-    adwatch.config.write_text(adwatch.config.read_text() + "agi: 127.0.0.1:4573\n")
-    assert "✗ agi: agi is not in this version yet" in adwatch("check", "--offline").stdout
+    adwatch.config.write_text(adwatch.config.read_text() + "alerts: {targets: ['json://h']}\n")
+    said = adwatch("check", "--offline").stdout
+    assert "✗ alerts.targets: alerts.targets is not in this version yet" in said
 
 
 def test_a_second_instance_exits_7(adwatch: Adwatch) -> None:
