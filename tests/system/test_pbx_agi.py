@@ -18,13 +18,13 @@ from typing import NamedTuple
 import pytest
 from program import Adwatch, wait_for
 
+from system.pbx import image
 from system.samba import SambaDC, free_port, run
 from system.test_watcher_scenarios import started
 
 Make = Callable[..., Adwatch]
 User = Callable[..., str]
 
-IMAGES = {"16": "reload-ast16:quick", "22": "reload-ast22:quick"}
 DOCS = Path(__file__).parents[2] / "docs" / "caller-names.md"
 EXAMPLE = re.search(r"```ini\n(.*?)```", DOCS.read_text(), re.DOTALL)
 # A call comes from the trunk, or goes to the outside; when it has ended, what it was called is
@@ -67,7 +67,7 @@ class Asterisk:
         plan.write_text(EXAMPLE[1].replace("127.0.0.1:4573", f"{host}:{port}") + SETTING)
         mount = f"{plan}:/etc/asterisk/extensions.conf:ro"
         command = ("docker", "run", "--detach", "--rm", "--name", self.name, "--volume", mount)
-        run(*command, IMAGES[version], "asterisk", "-f")
+        run(*command, image(f"asterisk-{version}"))
         wait_for("Asterisk", lambda: "from-trunk" in self.cli("dialplan show from-trunk"), 60)
         wait_for("res_agi", lambda: "Running" in self.cli("module show like res_agi"), 60)
 
@@ -134,7 +134,7 @@ def asterisks(
             run("docker", "kill", one.name)
 
 
-@pytest.fixture(params=list(IMAGES))
+@pytest.fixture(params=["16", "22"])
 def asterisk(asterisks: dict[str, Asterisk], request: pytest.FixtureRequest) -> Asterisk:
     return asterisks[request.param]
 
