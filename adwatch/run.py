@@ -23,7 +23,7 @@ from adwatch.core.pace import NEVER, REFUSED_S, SAVED_S, SHARE, Pace, Tempo
 from adwatch.core.words import line, span
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
-from adwatch.errors import AdwatchError, CredentialsError
+from adwatch.errors import AdwatchError, CredentialsError, NotTakenError
 from adwatch.report import Health, judged, moment, status, told
 from adwatch.service import Service
 from adwatch.turn import Turn
@@ -80,6 +80,7 @@ class Runner:
         try:
             self._signals.open((signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD))
             self._service.open()
+            self._service.reloads.woken = self._wake.set
             self._begin()
             self._server.open()
             log.info(line("started", pid=os.getpid(), peers=self._service.store.count()))
@@ -113,7 +114,7 @@ class Runner:
         self._pace = self._pace.owes_comparison(owed=bool(store.owed("compare")))
         turn = Turn()
         self._service.publish(turn)
-        if self._service.reload_owed():  # by a process that was here before, perhaps
+        if self._service.reloads.owed():  # by a process that was here before, perhaps
             self._pace = self._pace.owes_reload(now)
         self._note(turn)
         self._mind_refusal(now)
@@ -142,7 +143,7 @@ class Runner:
         if not self._requests.empty():
             return 0.0
         wait = self._pace.wait(time.monotonic())
-        watched = bool(self._refused_password) or self._service.reloading()
+        watched = bool(self._refused_password) or self._service.reloads.under_way()
         return min(wait, _LOOK_AGAIN_S) if watched else wait
 
     def _turn(self, how: str) -> Turn:
@@ -235,20 +236,19 @@ class Runner:
 
     def _look_after_reload(self) -> None:
         """Begins, follows and ends reloads; a failure stays owed and is tried again."""
-        now = time.monotonic()
-        owed = self._service.reload_owed()
-        if not owed and not self._service.reloading():
-            return
-        if not self._service.reloading() and not self._pace.reloads(now):
-            return
+        now, reloads = time.monotonic(), self._service.reloads
         try:
-            if not self._service.reloading():
-                self._pace = self._pace.reloading()
-            if self._service.reload():
+            if not reloads.under_way():
+                if not reloads.owed() or not self._pace.reloads(now):
+                    return
+                begun = reloads.begin()
+                self._pace = self._pace.reloading(now) if begun else self._pace.reload_needless()
+            if reloads.follow():
                 self._pace = self._pace.reload_done()
                 self._recovered("asterisk")
-                if self._service.reload_owed():
-                    self._pace = self._pace.owes_reload(now)
+        except NotTakenError as error:
+            self._pace = self._pace.reload_not_taken(now, random.random())  # noqa: S311
+            self._failed("asterisk", error)
         except AdwatchError as error:
             self._pace = self._pace.reload_failed(now, random.random())  # noqa: S311
             self._failed("asterisk", error)

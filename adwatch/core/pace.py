@@ -18,6 +18,8 @@ SHARE: Final = 0.02
 # A better server than the one in use is looked for after a while, twice as long each time.
 _PREFER_S: Final = (15.0, 900.0)
 SAVED_S: Final = 600 * SHARE
+# A reload costs Asterisk work each time, so one that it does not take is tried ever more rarely.
+_NOT_TAKEN_S: Final = 900.0
 NEVER: Final = float("inf")
 
 
@@ -52,8 +54,10 @@ class Pace:
     failures: int = 0
     reload_first: float = NEVER
     reload_last: float = NEVER
+    reload_began: float = -NEVER
     reload_failures: int = 0
-    reload_retry_at: float = 0.0
+    reload_retry_at: float = NEVER
+    reload_not_before: float = -NEVER
     prefer_at: float = NEVER
     prefer_tries: int = 0
 
@@ -88,9 +92,14 @@ class Pace:
         return now >= self._reload_at()
 
     def _reload_at(self) -> float:
+        """Settled, or waited for long enough; and never sooner than that after the one before.
+
+        The latter bounds what a burst costs whose changes come in with pauses, as they are read.
+        """
         settled = self.reload_last + self.tempo.settle
         at_most = self.reload_first + self.tempo.at_most
-        return max(min(settled, at_most), self.reload_retry_at)
+        due = min(settled, at_most, self.reload_retry_at)
+        return max(due, self.reload_began + self.tempo.at_most, self.reload_not_before)
 
     def wait(self, now: float) -> float:
         """Seconds until something is due, 0 if something is."""
@@ -150,17 +159,31 @@ class Pace:
         first = now if self.reload_first == NEVER else self.reload_first
         return replace(self, reload_first=first, reload_last=now)
 
-    def reloading(self) -> Pace:
+    def reloading(self, now: float) -> Pace:
         """After every reload that was due has begun."""
-        return replace(self, reload_first=NEVER, reload_last=NEVER)
+        return replace(self.reload_needless(), reload_began=now)
+
+    def reload_needless(self) -> Pace:
+        """After it turned out that what was due changes nothing for Asterisk."""
+        return replace(self, reload_first=NEVER, reload_last=NEVER, reload_retry_at=NEVER)
 
     def reload_done(self) -> Pace:
         """After a reload worked."""
-        return replace(self, reload_failures=0, reload_retry_at=0.0)
+        return replace(self, reload_failures=0, reload_retry_at=NEVER, reload_not_before=-NEVER)
 
     def reload_failed(self, now: float, jitter: float) -> Pace:
-        """After a reload did not: owed still, and tried again later."""
+        """After Asterisk could not be told: owed still, and nothing is tried until later."""
         failures = self.reload_failures + 1
         again = now + delay(failures, jitter)
-        pace = replace(self, reload_failures=failures, reload_retry_at=again)
-        return pace.owes_reload(now)
+        retry = replace(self, reload_failures=failures, reload_retry_at=again)
+        return replace(retry, reload_not_before=again)
+
+    def reload_not_taken(self, now: float, jitter: float) -> Pace:
+        """After Asterisk was told and has not what it should: told again, ever more rarely.
+
+        A change is told as soon as ever: it may be the one that mends it.
+        """
+        failures = self.reload_failures + 1
+        rest = min(_NOT_TAKEN_S, 2.0 ** min(failures, 20)) * (0.5 + jitter / 2)
+        again = replace(self, reload_failures=failures, reload_retry_at=now + rest)
+        return replace(again, reload_not_before=-NEVER)

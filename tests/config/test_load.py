@@ -617,11 +617,9 @@ def test_positions_for_later_faults(config):
 def test_what_does_not_work_yet_is_told(config):
     loaded = config(
         "http: {}\ncontacts: {}\nagi: 127.0.0.1:4573\nalerts: {targets: ['json://h']}\n"
-        "asterisk: {ami: {user: u, secret_file: f}}\n"
     )
     assert [key for key, _ in loaded.not_yet()] == [
-        *("asterisk.ami", "alerts.targets"),
-        *("http", "contacts", "agi"),
+        *("alerts.targets", "http", "contacts", "agi"),
     ]
     assert all("is not in this version yet" in sentence for _, sentence in loaded.not_yet())
 
