@@ -236,15 +236,18 @@ class Reloads:
     def _weigh(self, name: str, wanted: Wanted, look: Look) -> tuple[str, str] | None:
         """Settles the debt by what was seen, or gives message and hint of the fault.
 
-        What Asterisk shows of the new file proves that it was read; a peer that is missing all
-        the same is one that Asterisk refuses. Without proof it may have rejected the file.
+        What Asterisk shows of the new file proves that it was read; new peers that are missing
+        all the same are ones that it refuses. Without proof it may have rejected the file, and
+        where older peers are missing, it read no further than to a line that it can't read.
         """
         record = self.record(name)
         fresh = look.missing - wanted.known
-        lone = len(fresh) == 1 and not look.lingering and not look.stale
-        if look.known and not look.settled and not look.proof:
+        since = record.since
+        lone = len(fresh | look.stale) == 1 and not look.lingering
+        own = fresh <= since.added | since.touched and len(fresh) <= max(1, look.count // 10)
+        if look.known and not look.settled:
             record = replace(record, tries=record.tries + 1, told=False, verified=False)
-            if not lone or record.tries < _TRIES:
+            if not own or not (look.proof or (lone and record.tries >= _TRIES)):
                 self._remember(name, record)
                 return _not_taken(name, fresh, look)
         if fresh:
@@ -252,14 +255,8 @@ class Reloads:
             log.warning(line("refused", output=name, peers=_some(fresh), hint=hint))
         if look.lingering:
             log.warning(line("lingering", output=name, peers=_some(look.lingering)))
-        self._settle(
-            name,
-            Record(
-                verified=look.good if look.known else None,
-                refused=look.missing,
-                lingering=look.lingering,
-            ),
-        )
+        seen = {"refused": look.missing, "lingering": look.lingering}
+        self._settle(name, Record(verified=look.good if look.known else None, **seen))
         return None
 
     def record(self, name: str) -> Record:
@@ -313,7 +310,7 @@ def _not_taken(name: str, fresh: frozenset[str], look: Look) -> tuple[str, str]:
         parts.append(f"has {_some(look.stale)} as before")
     return (
         f"Asterisk said that it has reloaded, but of the output {name} it {', and '.join(parts)}",
-        "does it include the file? Its log says what it rejects",
+        "does it include the file, and know the templates? Its log says what it rejects",
     )
 
 

@@ -16,7 +16,7 @@ from adwatch.core.secrets import derive, ha1
 from adwatch.core.words import change_line, line, span
 
 TEMPO = Tempo(poll=1, reconcile=3600, settle=0.2, at_most=2)
-STEPS = "owes reloading needless done failed untaken read away".split()
+STEPS = ["owes", "reloading", "needless", "done", "failed", "untaken", "read", "away"]
 
 
 def begun(now: float = 0.0) -> Pace:

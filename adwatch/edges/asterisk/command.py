@@ -33,7 +33,7 @@ _LIST: Final = {SIP: "sip show peers", PJSIP: "pjsip list endpoints"}
 _ONE: Final = {SIP: "sip show peer {}", PJSIP: "pjsip show endpoint {}"}
 # The lines of a list, and the last one, which counts them.
 _NAME: Final = {
-    SIP: re.compile(r"(?m)^(\S+) +\S.* (?:Unmonitored|Unspecified|OK|UNREACHABLE|LAGGED|UNKNOWN)"),
+    SIP: re.compile(r"(?m)^(?!Name/username|\d+ sip peers \[)(\S+) +\S"),
     PJSIP: re.compile(r"(?m)^ Endpoint:  ([^/<\s]+)"),
 }
 _COUNT: Final = {
@@ -68,6 +68,7 @@ class CommandLine:
     def peers(self, kind: str) -> Shown:
         """The peers in a list made for people."""
         text = self._run(_LIST[kind], _LOOK_S, strict=False)
+        text = text[max(0, text.find("Name/username")) :]  # what stands above it is no list
         count = _COUNT[kind].search(text)
         names = frozenset(name.partition("/")[0].lower() for name in _NAME[kind].findall(text))
         if count is None or len(names) != int(count[1] or 0):
