@@ -84,10 +84,14 @@ class Record:
 
 @dataclass(slots=True)
 class _UnderWay:
-    """The errand, and the outputs whose debt it still pays: a newer file takes one away."""
+    """The errand, and the outputs whose debt it still pays: a newer file takes one away.
+
+    With `again` it pays nothing, and looks once more at what was odd.
+    """
 
     errand: Errand
     outputs: set[str]
+    again: bool = False
     told: set[str] = field(default_factory=set)
 
 
@@ -168,6 +172,35 @@ class Reloads:
             self._under_way = _UnderWay(errand, {name for o in orders for name in o.wanted})
         return bool(orders)
 
+    def odd(self) -> bool:
+        """Whether Asterisk lacks peers, or has too many, although nothing is owed."""
+        return bool(self._odd())
+
+    def _odd(self) -> dict[str, Record]:
+        owed = self._store.owed("reload")
+        found = {name: self.record(name) for name in self._outputs if name not in owed}
+        return {name: one for name, one in found.items() if one.refused or one.lingering}
+
+    def look_again(self) -> None:
+        """Looks whether a person has mended by now what is odd; reloads nothing."""
+        orders = []
+        for name, record in self._odd().items():
+            output, since = self._outputs[name], Changes(gone=record.lingering)
+            wanted = self._wanted(output, replace(record, since=since))
+            if wanted is not None:
+                orders.append(Order(output.reload or "", {name: wanted}, told=True))
+        if orders:
+            names = {name for order in orders for name in order.wanted}
+            errand = Errand(self._pbx(), orders, self.woken)
+            self._under_way = _UnderWay(errand, names, again=True)
+
+    def _seen_again(self, way: _UnderWay) -> None:
+        for result in way.errand.results:
+            for name, look in result.looks.items():
+                if name in way.outputs and look.known:
+                    seen = replace(self.record(name), verified=look.good, refused=look.missing)
+                    self._remember(name, replace(seen, lingering=look.lingering))
+
     def _unchanged(self, output: Output) -> bool:
         """Whether the file is again what it was when Asterisk was last told of it.
 
@@ -203,6 +236,9 @@ class Reloads:
                 self.close()  # each file is a newer one: nothing that is seen now counts
             return False
         self._under_way = None
+        if way.again:
+            self._seen_again(way)
+            return False
         faults = [fault for result in way.errand.results if (fault := self._judge(way, result))]
         for fault in sorted(faults, key=lambda one: isinstance(one, NotTakenError)):
             raise fault
@@ -255,8 +291,8 @@ class Reloads:
             log.warning(line("refused", output=name, peers=_some(fresh), hint=hint))
         if look.lingering:
             log.warning(line("lingering", output=name, peers=_some(look.lingering)))
-        seen = {"refused": look.missing, "lingering": look.lingering}
-        self._settle(name, Record(verified=look.good if look.known else None, **seen))
+        seen = Record(refused=look.missing, lingering=look.lingering)
+        self._settle(name, replace(seen, verified=look.good if look.known else None))
         return None
 
     def record(self, name: str) -> Record:

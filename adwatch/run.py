@@ -116,6 +116,7 @@ class Runner:
         self._service.publish(turn)
         if self._service.reloads.owed():  # by a process that was here before, perhaps
             self._pace = self._pace.owes_reload(now)
+        self._pace = self._pace.saw(now, odd=self._service.reloads.odd())
         self._note(turn)
         self._mind_refusal(now)
         self._publish_status()
@@ -239,13 +240,18 @@ class Runner:
         now, reloads = time.monotonic(), self._service.reloads
         try:
             if not reloads.under_way():
-                if not reloads.owed() or not self._pace.reloads(now):
-                    return
-                begun = reloads.begin()
-                self._pace = self._pace.reloading(now) if begun else self._pace.reload_needless()
+                if reloads.owed() and self._pace.reloads(now):
+                    begun, pace = reloads.begin(), self._pace
+                    self._pace = pace.reloading(now) if begun else pace.reload_needless()
+                elif self._pace.looks(now):
+                    reloads.look_again()
+                    self._pace = self._pace.saw(now, odd=reloads.odd())
+                return
             if reloads.follow():
                 self._pace = self._pace.reload_done()
                 self._recovered("asterisk")
+            if not reloads.under_way():
+                self._pace = self._pace.saw(now, odd=reloads.odd())
         except NotTakenError as error:
             self._pace = self._pace.reload_not_taken(now, random.random())  # noqa: S311
             self._failed("asterisk", error)

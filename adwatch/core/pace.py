@@ -20,6 +20,7 @@ _PREFER_S: Final = (15.0, 900.0)
 SAVED_S: Final = 600 * SHARE
 # A reload costs Asterisk work each time, so one that it does not take is tried ever more rarely.
 _NOT_TAKEN_S: Final = 900.0
+_LOOK_S: Final = 60.0
 NEVER: Final = float("inf")
 
 
@@ -58,6 +59,7 @@ class Pace:
     reload_failures: int = 0
     reload_retry_at: float = NEVER
     reload_not_before: float = -NEVER
+    look_at: float = NEVER
     prefer_at: float = NEVER
     prefer_tries: int = 0
 
@@ -103,7 +105,7 @@ class Pace:
 
     def wait(self, now: float) -> float:
         """Seconds until something is due, 0 if something is."""
-        due = self.poll_at, self._compare_at(), self._reload_at(), self.prefer_at
+        due = self.poll_at, self._compare_at(), self._reload_at(), self.prefer_at, self.look_at
         return max(0.0, min(due) - now)
 
     def prefers(self, now: float) -> bool:
@@ -177,6 +179,14 @@ class Pace:
         again = now + delay(failures, jitter)
         retry = replace(self, reload_failures=failures, reload_retry_at=again)
         return replace(retry, reload_not_before=again)
+
+    def looks(self, now: float) -> bool:
+        """Whether to look again at what was odd of the PBX after a reload."""
+        return now >= self.look_at
+
+    def saw(self, now: float, *, odd: bool) -> Pace:
+        """After a look at the PBX: where something is odd, it is looked at again."""
+        return replace(self, look_at=now + _LOOK_S if odd else NEVER)
 
     def reload_not_taken(self, now: float, jitter: float) -> Pace:
         """After Asterisk was told and has not what it should: told again, ever more rarely.

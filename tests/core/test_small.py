@@ -168,6 +168,13 @@ def test_two_reloads_are_at_most_apart_however_the_changes_come_in() -> None:
     assert begun_at[-1] > 57
 
 
+def test_what_is_odd_of_the_pbx_is_looked_at_again_after_a_minute() -> None:
+    pace = begun().read(0).saw(0, odd=True)
+    assert not pace.looks(59)
+    assert pace.looks(60)
+    assert not pace.saw(60, odd=False).looks(1e6)
+
+
 def test_a_change_back_to_what_was_leaves_nothing_due() -> None:
     pace = begun().read(0).owes_reload(0).reload_needless()
     assert not pace.reloads(100)

@@ -161,7 +161,7 @@ def socket_hint(path: Path) -> str:
         return f"let adwatch's user into {path.parent}"
     except OSError as error:
         return f"{path}: {error.strerror}"
-    if os.access(path, os.W_OK):
+    if os.access(path, os.W_OK, effective_ids=True):
         return "is Asterisk up?"
     try:
         group = grp.getgrgid(info.st_gid).gr_name

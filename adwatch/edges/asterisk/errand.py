@@ -14,7 +14,8 @@ from typing import Final
 from adwatch.edges.asterisk.look import PATIENCE_S, Look, Pbx, Shown, Wanted
 from adwatch.errors import AsteriskError
 
-_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # between looks; the last one goes on
+_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8)  # between looks; the last one goes on
+_LONGEST_S: Final = 60.0  # of looking, however much still moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +115,19 @@ class Errand:
                 self._look(result)
 
     def _look(self, result: Result) -> None:
-        """Looks until everything is as it should be, or long enough."""
+        """Looks until everything is as it should be, or has stood still for long enough."""
         wanted = {name: one for name, one in result.order.wanted.items() if one is not None}
         kinds = {one.kind for one in wanted.values()}
-        deadline = time.monotonic() + max((self._patience_s[k] for k in kinds), default=0.0)
+        patience_s = max((self._patience_s[kind] for kind in kinds), default=0.0)
+        begun = moved = time.monotonic()
+        before: dict[str, Look] = {}
         for number in range(1 << 20):
             shown = {kind: self._pbx.peers(kind) for kind in kinds}
             looks = {name: self._check(one, shown[one.kind]) for name, one in wanted.items()}
-            late = time.monotonic() >= deadline
+            now = time.monotonic()
+            if looks != before:
+                before, moved = looks, now
+            late = now - moved >= patience_s or now - begun >= _LONGEST_S
             if late or all(look.settled for look in looks.values()):
                 result.looks, result.looked = looks, True
                 return

@@ -21,9 +21,9 @@ _OPTION: Final = re.compile(r"(?m)^(context|fullname|callerid) = (.*)$")
 _CALLER: Final = re.compile(r'"(.*)" <.*>\Z')
 # Both channel drivers keep caller names and contexts in 80 octets, and cut what is longer.
 _COMPARED: Final = 30
-# So much longer than the command may a reload take effect: chan_sip reads in the background
-# (20,000 peers: under 3 s), PJSIP before it answers.
-PATIENCE_S: Final = {SIP: 15.0, PJSIP: 3.0}
+# For so long may the list of peers stand still before it is taken for the last word: chan_sip
+# reads in the background (20,000 peers: under 3 s), PJSIP before it answers.
+PATIENCE_S: Final = {SIP: 5.0, PJSIP: 1.0}
 
 Visible = tuple[str, str]  # context and caller name, as far as a file or the PBX says them
 
@@ -98,12 +98,17 @@ class Changes:
 def changes(old: str, new: str) -> Changes:
     """What a new text of an output changes."""
     before, after = numbers_in(old), numbers_in(new)
-    pieces_before, pieces_after = set(old.split("\n\n")), set(new.split("\n\n"))
+    pieces_before, pieces_after = set(_pieces(old)), set(_pieces(new))
     old_odd = _visible(pieces_before - pieces_after)
     new_odd = _visible(pieces_after - pieces_before)
     touched = new_odd.keys() & before
     changed = {name for name in touched if new_odd[name] != old_odd.get(name, new_odd[name])}
     return Changes(after - before, before - after, frozenset(changed), frozenset(touched))
+
+
+def _pieces(text: str) -> list[str]:
+    """The sections of an output, which stand apart by an empty line."""
+    return text.rstrip("\n").split("\n\n")
 
 
 def _visible(pieces: Iterable[str]) -> dict[str, Visible]:
@@ -171,7 +176,7 @@ class Wanted:
         """Whether what the PBX says of a peer agrees with the file, None where it can't be told."""
         if said is None:
             return None
-        wanted = _visible(p for p in self.text.split("\n\n") if name in numbers_in(p)).get(name)
+        wanted = _visible(p for p in _pieces(self.text) if name in numbers_in(p)).get(name)
         pairs = [(w, s) for w, s in zip(wanted or (), said, strict=False) if w and _plain(w + s)]
         return all(w[:_COMPARED] == s[:_COMPARED] for w, s in pairs) if pairs else None
 
