@@ -23,9 +23,8 @@ from adwatch.service import Service
 from adwatch.testing import FakeClock, MemoryDirectory
 from adwatch.turn import Turn
 from adwatch.wiring import build
-from system.samba import SambaDC, free_port, run
+from system.samba import DOCKER, SambaDC, free_port, run
 
-IMAGES = {16: "reload-ast16:quick", 22: "reload-ast22:quick"}
 AMI_SECRET = "ami-pa55"
 MANAGER = f"""\
 [general]
@@ -80,7 +79,7 @@ class Pbx:
         mounts = ["-v", f"{self.folder}:/adwatch", "-v", f"{self._etc}:/etc/own"]
         ports = ["-p", f"127.0.0.1:{self.port}:5038"]
         command = "cp /etc/own/* /etc/asterisk/ && exec asterisk -f"
-        image = IMAGES[self._version]
+        image = run(str(DOCKER / "ensure"), f"asterisk-{self._version}").strip()
         run("docker", "run", "-d", "--name", self.name, *mounts, *ports, "--entrypoint", "sh",
             image, "-c", command)  # fmt: skip
         self.wait()
