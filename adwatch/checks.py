@@ -16,14 +16,24 @@ from adwatch.core.ldapfilter import filter_attributes
 from adwatch.core.mapping import ALWAYS_ASKED
 from adwatch.core.model import Entry, Reach
 from adwatch.edges import asterisk
+from adwatch.edges.asterisk import Pbx, Wanted
 from adwatch.edges.control import ask
 from adwatch.edges.directory.active import ActiveDirectory
 from adwatch.edges.directory.security import mend_certificate
 from adwatch.edges.directory.session import host_and_port
 from adwatch.errors import AdwatchError, DirectoryError, OutputError, PasswordError, RunningError
 from adwatch.listeners import Listener
+from adwatch.output import Output
 from adwatch.service import Service
-from adwatch.wiring import build, make_agi, make_directory, make_mapper, make_web, proof_reader
+from adwatch.wiring import (
+    build,
+    make_agi,
+    make_directory,
+    make_mapper,
+    make_pbx,
+    make_web,
+    proof_reader,
+)
 
 _DAY_S: Final = 86400
 _WARN_DAYS: Final = 14
@@ -75,9 +85,8 @@ def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
             yield _try("replication", lambda: _replication(directory))
     finally:
         service.close()
-    command = " ".join(config.asterisk.command)
     if any(output.reload for output in config.outputs):
-        yield _try("asterisk", lambda: _asterisk(config, command))
+        yield from _asterisk(config, service.outputs)
 
 
 def _http(config: Config) -> str:
@@ -132,9 +141,30 @@ def _proof(config: Config) -> str:
     return "readable" if proof_reader(config)() else "as the environment has it"
 
 
-def _asterisk(config: Config, command: str) -> str:
-    asterisk.reachable(config.asterisk.command)
-    return f"{command} answers"
+def _asterisk(config: Config, outputs: Sequence[Output]) -> Iterator[Result]:
+    """Whether Asterisk can be talked to, and shows the peers that are in the files."""
+    pbx, ami = make_pbx(config), config.asterisk.ami
+    way = f"AMI of {ami.host}:{ami.port}" if ami else " ".join(config.asterisk.command)
+    try:
+        pbx.open()
+        yield Result(True, "asterisk", f"{pbx.version()}, by {way}")
+        for output in outputs:
+            if config.asterisk.verify and output.reload and output.shown_by:
+                yield _shown(pbx, output)
+    except AdwatchError as error:
+        yield Result(False, "asterisk", error.message, error.hint)
+    finally:
+        pbx.close()
+
+
+def _shown(pbx: Pbx, output: Output) -> Result:
+    what, text = f"asterisk {output.name}", asterisk.read(output.path)
+    look = Wanted(output.shown_by, text).check(pbx.peers(output.shown_by))
+    if not look.known:
+        return Result(True, what, f"can't be looked at, a reload counts as done: {look.why}")
+    said = f"has {look.count} of the {look.count + len(look.missing)} peers in {output.path}"
+    hint = f"include the file, run {output.reload!r}, and look at Asterisk's log"
+    return Result(not look.missing, what, said, hint)
 
 
 def _files(config: Config) -> Iterator[Result]:

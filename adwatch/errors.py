@@ -85,6 +85,10 @@ class AsteriskError(AdwatchError):
     """Asterisk could not be told to reload."""
 
 
+class NotTakenError(AsteriskError):
+    """Asterisk said that it has reloaded, and does not have what the file says."""
+
+
 class StoreError(AdwatchError):
     """The state directory cannot be used."""
 

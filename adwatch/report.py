@@ -16,6 +16,7 @@ from adwatch.core.plan import differences
 from adwatch.core.render import REALM, masked, sort_key
 from adwatch.core.secrets import ha1
 from adwatch.edges import asterisk
+from adwatch.output import Output
 from adwatch.service import Service
 from adwatch.turn import Turn
 
@@ -46,19 +47,9 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
     """The object of `status --json` (contract, section 4)."""
     held = service.store.pending()
     owed = service.store.owed("reload")
-    outputs = [
-        {
-            "name": output.name,
-            "path": str(output.path),
-            "written": moment(_written(service, output)),
-            "reload_owed": output.name in owed,
-            "fault": health.faults.get(f"output {output.name}")
-            or (health.faults.get("asterisk") if output.name in owed else None),
-        }
-        for output in service.outputs
-    ]
+    outputs = [_output(service, health, one, owed=one.name in owed) for one in service.outputs]
     return {
-        "state": _state(health, bool(held)),
+        "state": _state(health, bool(held), any(output["fault"] for output in outputs)),
         "directory": _directory(service, health, now),
         "peers": {
             "served": service.store.count(),
@@ -81,6 +72,20 @@ def _told_elsewhere(part: str) -> bool:
     return part in ("directory", "asterisk") or part.startswith("output ")
 
 
+def _output(service: Service, health: Health, output: Output, *, owed: bool) -> dict[str, Any]:
+    record = service.reloads.record(output.name)
+    fault = health.faults.get(f"output {output.name}")
+    return {
+        "name": output.name,
+        "path": str(output.path),
+        "written": moment(_written(service, output)),
+        "reload_owed": owed,
+        "verified": record.verified,
+        "refused": sorted(record.refused),
+        "fault": fault or (health.faults.get("asterisk") if owed else None) or record.fault,
+    }
+
+
 def _hold(hold: Hold) -> dict[str, Any]:
     who = {"number": hold.number, "login": hold.login, "guid": hold.guid}
     return {**who, "reason": hold.reason, "since": moment(hold.since)}
@@ -91,7 +96,7 @@ def _hold_line(hold: Mapping[str, Any]) -> str:
     return f"{who}: {hold['reason']} (held since {hold['since']})"
 
 
-def _written(service: Service, output: Any) -> float:
+def _written(service: Service, output: Output) -> float:
     if output.name in service.written:
         return service.written[output.name]
     try:
@@ -100,12 +105,12 @@ def _written(service: Service, output: Any) -> float:
         return 0.0
 
 
-def _state(health: Health, held: bool) -> str:  # noqa: FBT001
+def _state(health: Health, held: bool, fault: bool) -> str:  # noqa: FBT001
     if health.pid is None:
         return "stopped"
     if held:
         return "held"
-    if health.faults:
+    if health.faults or fault:
         return "degraded"
     return "online" if health.turned else "starting"
 
@@ -150,6 +155,9 @@ def status_text(said: dict[str, Any]) -> str:
         lines.append(f"output {output['name']}: {output['path']}, written {output['written']}")
         if output["reload_owed"]:
             lines.append(f"output {output['name']}: a reload is owed")
+        if output["refused"]:
+            names = ", ".join(output["refused"])
+            lines.append(f"output {output['name']}: Asterisk has no {names}; its log says why")
         if output["fault"]:
             lines.append(f"output {output['name']} fault: {output['fault']}")
     lines += [f"{part} fault: {fault}" for part, fault in said["faults"].items()]

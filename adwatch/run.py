@@ -24,7 +24,7 @@ from adwatch.edges.agi import Agi
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
 from adwatch.edges.web import Web
-from adwatch.errors import AdwatchError, CredentialsError
+from adwatch.errors import AdwatchError, CredentialsError, NotTakenError
 from adwatch.listeners import Listeners
 from adwatch.names import CallerNames
 from adwatch.pages import Pages
@@ -90,6 +90,7 @@ class Runner:
         try:
             self._signals.open((signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD))
             self._service.open()
+            self._service.reloads.woken = self._wake.set
             self._begin()
             self._server.open()
             log.info(line("started", pid=os.getpid(), peers=self._service.store.count()))
@@ -126,8 +127,9 @@ class Runner:
         self._pace = self._pace.owes_contacts(now, owed=self._contacts.owed())
         turn = Turn()
         self._service.publish(turn)
-        if self._service.reload_owed():  # by a process that was here before, perhaps
+        if self._service.reloads.owed():  # by a process that was here before, perhaps
             self._pace = self._pace.owes_reload(now)
+        self._pace = self._pace.saw(now, odd=self._service.reloads.odd())
         self._note(turn)
         self._mind_refusal(now)
         self._show()
@@ -166,7 +168,7 @@ class Runner:
             return 0.0
         now = time.monotonic()
         wait = min(self._pace.wait(now), self._listeners.wait(now))
-        watched = self._refusal.stands or self._service.reloading()
+        watched = self._refusal.stands or self._service.reloads.under_way()
         return min(wait, _LOOK_AGAIN_S) if watched else wait
 
     def _turn(self, how: str) -> Turn:
@@ -238,20 +240,24 @@ class Runner:
 
     def _look_after_reload(self) -> None:
         """Begins, follows and ends reloads; a failure stays owed and is tried again."""
-        now = time.monotonic()
-        owed = self._service.reload_owed()
-        if not owed and not self._service.reloading():
-            return
-        if not self._service.reloading() and not self._pace.reloads(now):
-            return
+        now, reloads = time.monotonic(), self._service.reloads
         try:
-            if not self._service.reloading():
-                self._pace = self._pace.reloading()
-            if self._service.reload():
+            if not reloads.under_way():
+                if reloads.owed() and self._pace.reloads(now):
+                    begun, pace = reloads.begin(), self._pace
+                    self._pace = pace.reloading(now) if begun else pace.reload_needless()
+                elif self._pace.looks(now):
+                    reloads.look_again()
+                    self._pace = self._pace.saw(now, odd=reloads.odd())
+                return
+            if reloads.follow():
                 self._pace = self._pace.reload_done()
                 self._recovered("asterisk")
-                if self._service.reload_owed():
-                    self._pace = self._pace.owes_reload(now)
+            if not reloads.under_way():
+                self._pace = self._pace.saw(now, odd=reloads.odd())
+        except NotTakenError as error:
+            self._pace = self._pace.reload_not_taken(now, random.random())  # noqa: S311
+            self._failed("asterisk", error)
         except AdwatchError as error:
             self._pace = self._pace.reload_failed(now, random.random())  # noqa: S311
             self._failed("asterisk", error)

@@ -6,14 +6,12 @@ writes no file, and what publishes needs only the store.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from types import MappingProxyType
 
 from adwatch import lastgood
@@ -30,43 +28,19 @@ from adwatch.core.model import (
     UnsafeText,
 )
 from adwatch.core.plan import Rules, Safety, make_plan
-from adwatch.core.render import Renderer, RenderError
+from adwatch.core.render import RenderError
 from adwatch.core.words import change_line, line
 from adwatch.edges import asterisk
+from adwatch.edges.asterisk import Pbx
 from adwatch.edges.directory import Directory
 from adwatch.edges.keyfile import KeyFile
 from adwatch.edges.store import Store
 from adwatch.errors import AdwatchError, HeldError, OutputError
+from adwatch.output import Output
+from adwatch.reloads import Reloads
 from adwatch.turn import Turn
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One output: where it goes, how it is written and what tells Asterisk."""
-
-    name: str
-    path: Path
-    renderer: Renderer
-    mode: int
-    owner: str | None
-    reload: str | None
-
-    @property
-    def kind(self) -> str:
-        """What its text is counted in: only of the shipped formats is known what a peer is."""
-        return "lines" if self.renderer.form.source else "peers"
-
-    def records(self, text: str) -> frozenset[str]:
-        """The parts of a text that is this output's, to tell how much of it another lacks."""
-        if self.kind == "peers":
-            return asterisk.numbers_in(text)
-        return frozenset(one for one in text.splitlines() if one and not one.startswith(";"))
-
-    def digest(self) -> str:
-        """Tells one way of writing this output from another."""
-        return hashlib.sha256(repr(self.renderer.form).encode()).hexdigest()
 
 
 class Service:
@@ -80,6 +54,7 @@ class Service:
         store: Store,
         key: KeyFile,
         outputs: tuple[Output, ...],
+        pbx: Callable[[], Pbx],
         *,
         dry: bool = False,
         clock: Callable[[], float] = time.time,
@@ -93,7 +68,9 @@ class Service:
         self.dry = dry
         self.clock = clock
         self.written: dict[str, float] = {}
-        self._reload: asterisk.Reload | None = None
+        verify = config.asterisk.verify
+        now = lambda: self.clock()  # noqa: E731, PLW0108 - tests set another
+        self.reloads = Reloads(outputs, store, pbx, now, verify=verify)
         self._rules = Rules(
             Safety(config.safety.max_removals, config.safety.max_removals_percent),
             frozenset(output.name for output in outputs),
@@ -133,8 +110,7 @@ class Service:
 
     def close(self) -> None:
         """Lets go of everything; a reload on its way is ended and stays owed."""
-        if self._reload is not None:
-            self._reload.kill()
+        self.reloads.close()
         self.directory.close()
         self.store.close()
 
@@ -296,67 +272,20 @@ class Service:
 
     def _write(self, output: Output, text: str) -> None:
         """Puts a new text in place; telling Asterisk of it is owed from before that."""
-        new = output.name not in self.store.owed("reload")
-        if output.reload:
-            self.store.owe(Debt("reload", output.name, self.clock(), output.reload))
-        if self._reload is not None:  # it may have read the old file
-            self._reload.outputs -= {output.name}
+        new = self.reloads.owe(output, text)
         try:
             asterisk.replace(output.path, text, output.mode, output.owner)
         except OutputError:
             if new:
-                self.store.settle("reload", output.name)
+                self.reloads.forgive(output, text)
             raise
         self.written[output.name] = self.clock()
         log.info(line("written", output=output.name, path=output.path))
 
-    def reload_owed(self) -> bool:
-        """Whether Asterisk has still to be told of something."""
-        return bool(self.store.owed("reload"))
-
-    def reload(self) -> bool:
-        """Begins the next reload that is owed, or looks after the one on its way.
-
-        Gives whether one has just been paid. Raises AsteriskError where it failed: it stays
-        owed.
-        """
-        if self._reload is None:
-            owed = self.store.owed("reload")
-            if owed:
-                self._begin_reload(owed)
-            return False
-        under_way, self._reload = self._reload, None
-        if not under_way.done():
-            self._reload = under_way
-            return False
-        for name in under_way.outputs:
-            self.store.settle("reload", name)
-        log.info(line("reloaded", command=under_way.cli, outputs=",".join(under_way.outputs)))
-        return True
-
-    def _begin_reload(self, owed: Mapping[str, Debt]) -> None:
-        """One command pays for every output that asks for the same."""
-        wanted = {o.name: o.reload for o in self.outputs if o.name in owed}
-        for name in owed:
-            if not wanted.get(name):  # its output was taken out of the configuration
-                self.store.settle("reload", name)
-        cli = next((command for command in wanted.values() if command), None)
-        if cli is not None:
-            names = frozenset(name for name, command in wanted.items() if command == cli)
-            self._reload = asterisk.Reload(self.config.asterisk.command, cli, names)
-
-    def reloading(self) -> bool:
-        """Whether a reload is on its way."""
-        return self._reload is not None
-
     def reload_now(self, turn: Turn) -> None:
         """Pays every reload that is owed and waits for it, for commands that then exit."""
-        with turn.part("asterisk"):
-            while self.reload_owed() and not self.dry:
-                self.reload()
-                if self._reload is not None:
-                    self._reload.wait_ended()
-                    self.reload()
+        if not self.dry:
+            self.reloads.now(turn)
 
     def judge(self, verdict: str) -> tuple[list[Hold], Turn]:
         """Applies a person's verdict, `approved` or `dismissed`, to exactly what is held now."""

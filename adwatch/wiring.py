@@ -12,14 +12,16 @@ from adwatch.core.mapping import Expressions, Mapper
 from adwatch.core.model import Cursor
 from adwatch.core.render import Format, Renderer, RenderError
 from adwatch.edges.agi import Agi
+from adwatch.edges.asterisk import Account, Ami, CommandLine, Pbx
 from adwatch.edges.directory import Directory
 from adwatch.edges.directory.active import ActiveDirectory, Settings
 from adwatch.edges.directory.security import Security
 from adwatch.edges.keyfile import KeyFile
 from adwatch.edges.store import Store
 from adwatch.edges.web import Gate, Web
-from adwatch.errors import ConfigError, Fault, PasswordError
-from adwatch.service import Output, Service, secret_of
+from adwatch.errors import AsteriskError, ConfigError, Fault, PasswordError
+from adwatch.output import Output
+from adwatch.service import Service, secret_of
 
 
 def build(config: Config, *, dry: bool = False, directory: Directory | None = None) -> Service:
@@ -37,6 +39,7 @@ def build(config: Config, *, dry: bool = False, directory: Directory | None = No
         store,
         key,
         tuple(_output(config, key, index) for index in range(len(config.outputs))),
+        lambda: make_pbx(config),
         dry=dry,
     )
 
@@ -124,6 +127,32 @@ def make_directory(
         ),
         last=last,
     )
+
+
+def make_pbx(config: Config) -> Pbx:
+    """The way to Asterisk as configured, for one conversation; not opened yet."""
+    wanted = config.asterisk.ami
+    if wanted is None:
+        return CommandLine(config.asterisk.command)
+    return Ami(Account(wanted.host, wanted.port, wanted.user, lambda: _ami_secret(config)))
+
+
+def _ami_secret(config: Config) -> str:
+    """The secret of AMI, read anew, without a line end behind it."""
+    wanted = config.asterisk.ami
+    assert wanted is not None
+    if wanted.secret is not None:
+        return wanted.secret.get_secret_value()
+    assert wanted.secret_file is not None
+    path = config.resolve(wanted.secret_file)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AsteriskError(
+            f"the secret of AMI in {path} can't be read: {_cause(error)}",
+            "put it there and let adwatch's user read it",
+        ) from error
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _path(config: Config, given: Path | None) -> str:

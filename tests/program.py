@@ -113,6 +113,7 @@ outputs:
     reload: sip reload
 asterisk:
   command: [sh, -c, 'echo "$0" >> reloads']
+  verify: false
 state: state
 {more}
 """

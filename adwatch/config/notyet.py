@@ -21,7 +21,6 @@ def refuse(value: str, refused: dict[str, str]) -> str:
 def idle(config: Config) -> list[tuple[str, str]]:
     """Keys that are set, accepted and not acted on: key and sentence."""
     idle_keys = {
-        "asterisk.ami": (config.asterisk.ami, "reloads run asterisk.command instead"),
         "alerts.targets": (config.alerts.targets, "no alert is sent"),
     }
     return [

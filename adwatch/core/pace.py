@@ -18,6 +18,9 @@ SHARE: Final = 0.02
 # A better server than the one in use is looked for after a while, twice as long each time.
 _PREFER_S: Final = (15.0, 900.0)
 SAVED_S: Final = 600 * SHARE
+# A reload costs Asterisk work each time, so one that it does not take is tried ever more rarely.
+_NOT_TAKEN_S: Final = 900.0
+_LOOK_S: Final = 60.0
 NEVER: Final = float("inf")
 
 
@@ -52,8 +55,11 @@ class Pace:
     failures: int = 0
     reload_first: float = NEVER
     reload_last: float = NEVER
+    reload_began: float = -NEVER
     reload_failures: int = 0
-    reload_retry_at: float = 0.0
+    reload_retry_at: float = NEVER
+    reload_not_before: float = -NEVER
+    look_at: float = NEVER
     prefer_at: float = NEVER
     prefer_tries: int = 0
     contacts_at: float = NEVER
@@ -90,14 +96,22 @@ class Pace:
         return now >= self._reload_at()
 
     def _reload_at(self) -> float:
+        """Settled, or waited for long enough; and never sooner than that after the one before.
+
+        The latter bounds what a burst costs whose changes come in with pauses, as they are read.
+        """
         settled = self.reload_last + self.tempo.settle
         at_most = self.reload_first + self.tempo.at_most
-        return max(min(settled, at_most), self.reload_retry_at)
+        due = min(settled, at_most, self.reload_retry_at)
+        return max(due, self.reload_began + self.tempo.at_most, self.reload_not_before)
 
     def wait(self, now: float) -> float:
         """Seconds until something is due, 0 if something is."""
         contacts = NEVER if self.failures else self.contacts_at
-        due = self.poll_at, self._compare_at(), self._reload_at(), self.prefer_at, contacts
+        due = (
+            *(self.poll_at, self._compare_at(), self._reload_at(), self.prefer_at),
+            *(self.look_at, contacts),
+        )
         return max(0.0, min(due) - now)
 
     def prefers(self, now: float) -> bool:
@@ -168,17 +182,39 @@ class Pace:
         first = now if self.reload_first == NEVER else self.reload_first
         return replace(self, reload_first=first, reload_last=now)
 
-    def reloading(self) -> Pace:
+    def reloading(self, now: float) -> Pace:
         """After every reload that was due has begun."""
-        return replace(self, reload_first=NEVER, reload_last=NEVER)
+        return replace(self.reload_needless(), reload_began=now)
+
+    def reload_needless(self) -> Pace:
+        """After it turned out that what was due changes nothing for Asterisk."""
+        return replace(self, reload_first=NEVER, reload_last=NEVER, reload_retry_at=NEVER)
 
     def reload_done(self) -> Pace:
         """After a reload worked."""
-        return replace(self, reload_failures=0, reload_retry_at=0.0)
+        return replace(self, reload_failures=0, reload_retry_at=NEVER, reload_not_before=-NEVER)
 
     def reload_failed(self, now: float, jitter: float) -> Pace:
-        """After a reload did not: owed still, and tried again later."""
+        """After Asterisk could not be told: owed still, and nothing is tried until later."""
         failures = self.reload_failures + 1
         again = now + delay(failures, jitter)
-        pace = replace(self, reload_failures=failures, reload_retry_at=again)
-        return pace.owes_reload(now)
+        retry = replace(self, reload_failures=failures, reload_retry_at=again)
+        return replace(retry, reload_not_before=again)
+
+    def looks(self, now: float) -> bool:
+        """Whether to look again at what was odd of the PBX after a reload."""
+        return now >= self.look_at
+
+    def saw(self, now: float, *, odd: bool) -> Pace:
+        """After a look at the PBX: where something is odd, it is looked at again."""
+        return replace(self, look_at=now + _LOOK_S if odd else NEVER)
+
+    def reload_not_taken(self, now: float, jitter: float) -> Pace:
+        """After Asterisk was told and has not what it should: told again, ever more rarely.
+
+        A change is told as soon as ever: it may be the one that mends it.
+        """
+        failures = self.reload_failures + 1
+        rest = min(_NOT_TAKEN_S, 2.0 ** min(failures, 20)) * (0.5 + jitter / 2)
+        again = replace(self, reload_failures=failures, reload_retry_at=now + rest)
+        return replace(again, reload_not_before=-NEVER)

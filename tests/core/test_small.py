@@ -16,6 +16,7 @@ from adwatch.core.secrets import derive, ha1
 from adwatch.core.words import change_line, line, span
 
 TEMPO = Tempo(poll=1, reconcile=3600, settle=0.2, at_most=2)
+STEPS = ["owes", "reloading", "needless", "done", "failed", "untaken", "read", "away"]
 
 
 def begun(now: float = 0.0) -> Pace:
@@ -108,14 +109,16 @@ def test_a_directory_that_is_away_is_tried_again_within_half_an_hour(
 
 
 @given(
-    st.lists(st.sampled_from(["owes", "reloading", "done", "failed", "read", "away"]), max_size=30),
+    st.lists(st.sampled_from(STEPS), max_size=30),
     st.floats(0, 1),
 )
 def test_whatever_is_waited_for_is_due_after_the_wait(script: list[str], jitter: float) -> None:
     pace, now = begun(), 0.0
     steps = {
         "owes": lambda: pace.owes_reload(now),
-        "reloading": lambda: replace(pace).reloading(),
+        "reloading": lambda: replace(pace).reloading(now),
+        "needless": pace.reload_needless,
+        "untaken": lambda: pace.reload_not_taken(now, jitter),
         "done": lambda: replace(pace).reload_done(),
         "failed": lambda: pace.reload_failed(now, jitter),
         "read": lambda: pace.read(now),
@@ -147,16 +150,56 @@ def test_a_reload_waits_for_quiet_but_not_for_ever() -> None:
     for step in range(1, 25):
         pace = pace.owes_reload(step * 0.1)
     assert pace.reloads(2.0)
-    assert not pace.reloading().reloads(100)
-    assert pace.reloading().reload_first == NEVER
+    assert not pace.reloading(2.0).reloads(100)
+    assert pace.reloading(2.0).reload_first == NEVER
+
+
+def test_two_reloads_are_at_most_apart_however_the_changes_come_in() -> None:
+    pace, now, begun_at = begun().read(0), 0.0, list[float]()
+    while now < 60:  # a change a second, as polling gives them
+        now = round(now + 0.05, 2)
+        if now % 1 == 0:
+            pace = pace.owes_reload(now)
+        if pace.reloads(now):
+            begun_at.append(now)
+            pace = pace.reloading(now).reload_done()
+    assert len(begun_at) <= 1 + 60 / TEMPO.at_most
+    assert begun_at[0] == pytest.approx(1.2)
+    assert begun_at[-1] > 57
+
+
+def test_what_is_odd_of_the_pbx_is_looked_at_again_after_a_minute() -> None:
+    pace = begun().read(0).saw(0, odd=True)
+    assert not pace.looks(59)
+    assert pace.looks(60)
+    assert not pace.saw(60, odd=False).looks(1e6)
+
+
+def test_a_change_back_to_what_was_leaves_nothing_due() -> None:
+    pace = begun().read(0).owes_reload(0).reload_needless()
+    assert not pace.reloads(100)
+    assert pace.owes_reload(1).reloads(1.2)
+
+
+def test_what_asterisk_does_not_take_is_told_again_ever_more_rarely_but_a_change_at_once() -> None:
+    pace, now = begun().read(0).owes_reload(0).reloading(0), 0.0
+    for _ in range(14):
+        pace = pace.reload_not_taken(now, 0.5)
+        now = max(pace.reload_retry_at, now + TEMPO.at_most)
+        assert pace.reloads(now)
+        pace = pace.reloading(now)
+    assert pace.reload_not_taken(now, 1.0).reload_retry_at == now + 900
+    changed = pace.reload_not_taken(now, 1.0).owes_reload(now + 2)
+    assert changed.reloads(now + 2.2)
 
 
 def test_a_reload_that_failed_is_tried_again_later() -> None:
-    pace = begun().read(0).owes_reload(0).reloading().reload_failed(0, 1.0)
+    pace = begun().read(0).owes_reload(0).reloading(-5).reload_failed(0, 1.0)
     assert not pace.reloads(0.9)
+    assert not pace.owes_reload(0.1).reloads(0.9)
     assert pace.reloads(1.1)
     assert pace.reload_failed(1, 1.0).reload_retry_at > 2
-    worked = pace.reload_done().reloading().owes_reload(0.1)
+    worked = pace.reload_done().reloading(-5).owes_reload(0.1)
     assert not worked.reloads(0.25)
     assert worked.reloads(0.31)
     assert worked.reload_failures == 0

@@ -323,7 +323,7 @@ def test_a_kill_loses_nothing(dc: SambaDC, make: Make, user: Callable[..., str])
 def test_a_burst_of_changes_is_one_reload_or_two(make: Make, user: Callable[..., str]) -> None:
     adwatch = make(directory="poll: 100ms")
     text = adwatch.config.read_text().replace(
-        "asterisk:\n", "asterisk:\n  settle: 1s\n  at_most: 30s\n"
+        "asterisk:\n", "asterisk:\n  settle: 1s\n  at_most: 10s\n"
     )
     adwatch.config.write_text(text)
     adwatch.start()

@@ -1,8 +1,4 @@
-"""Asterisk: the files that it includes, replaced whole or not at all, and its reload.
-
-Neither the exit status nor the text of `asterisk -rx` proves much (16.28 and 22.10 exit 0 for
-a command that they don't know), so known refusals are looked for in the text.
-"""
+"""The files that Asterisk includes: replaced whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,20 +7,11 @@ import grp
 import os
 import pwd
 import re
-import subprocess
-import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
-from adwatch.errors import AsteriskError, OutputError
+from adwatch.errors import OutputError
 
-_RELOAD_S: Final = 120.0  # 20,000 PJSIP endpoints took 14 s
-_REFUSALS: Final = re.compile(
-    r"(?i)no such command|no such module|unable to connect|unable to access|permission denied"
-    r"|usage:|module .* not loaded"
-)
 _SECTION: Final = re.compile(r"(?m)^\[([^\]\r\n]+)\]")
 
 
@@ -135,72 +122,6 @@ def _sync_directory(path: Path) -> None:
 def _unwritable(path: Path, error: OSError) -> OutputError:
     hint = "make the directory and let adwatch's user write in it"
     return OutputError(f"the output {path} can't be written: {error.strerror}", hint)
-
-
-class Reload:
-    """One CLI command on its way, as a child that is looked after and never waited for.
-
-    `outputs` are the names of the outputs whose debt it pays.
-    """
-
-    def __init__(self, command: Sequence[str], cli: str, outputs: frozenset[str]) -> None:
-        self.cli = cli
-        self.outputs = outputs
-        self._deadline = time.monotonic() + _RELOAD_S
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `done`
-        try:
-            self._child = subprocess.Popen(  # noqa: S603 - the administrator's own command
-                [*command, cli],
-                stdin=subprocess.DEVNULL,
-                stdout=self._said,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            self._said.close()
-            raise AsteriskError(
-                f"{command[0]} can't be run: {error.strerror}", "correct asterisk.command"
-            ) from error
-
-    def done(self) -> bool:
-        """Whether it has ended well. Raises AsteriskError where it ended badly or hangs."""
-        status = self._child.poll()
-        if status is None and time.monotonic() < self._deadline:
-            return False
-        if status is None:
-            self.kill()
-            raise AsteriskError(f"{self.cli!r} did not end within {_RELOAD_S:g} s")
-        text = self._text()
-        if status != 0 or _REFUSALS.search(text):
-            said = " ".join(text.split())[:200] or f"exit status {status}"
-            raise AsteriskError(
-                f"{self.cli!r} failed: {said}", "is Asterisk up, and the module loaded?"
-            )
-        return True
-
-    def _text(self) -> str:
-        with self._said as said:
-            said.seek(0)
-            return said.read(1 << 16).decode("utf-8", "replace")
-
-    def wait_ended(self) -> None:
-        """Waits until `done` has an answer, for callers that do nothing else."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(max(0.0, self._deadline - time.monotonic()))
-
-    def kill(self) -> None:
-        """Ends the child if it still runs."""
-        if self._child.poll() is None:
-            self._child.kill()
-            self._child.wait()
-        self._said.close()
-
-
-def reachable(command: Sequence[str]) -> None:
-    """Raises AsteriskError where Asterisk does not say its version."""
-    question = Reload(command, "core show version", frozenset())
-    question.wait_ended()
-    question.done()
 
 
 def writable(path: Path) -> None:

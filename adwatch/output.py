@@ -1,0 +1,43 @@
+"""One output of the configuration, as the service uses it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from adwatch.core.render import Renderer
+from adwatch.edges import asterisk
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output: where it goes, how it is written and what tells Asterisk."""
+
+    name: str
+    path: Path
+    renderer: Renderer
+    mode: int
+    owner: str | None
+    reload: str | None
+
+    @property
+    def kind(self) -> str:
+        """What its text is counted in: only of the shipped formats is known what a peer is."""
+        return "lines" if self.renderer.form.source else "peers"
+
+    @property
+    def shown_by(self) -> str:
+        """Which channel driver shows its peers, empty where nobody can look."""
+        form = self.renderer.form
+        return "" if form.source else asterisk.look_kind(form.name, self.reload or "")
+
+    def records(self, text: str) -> frozenset[str]:
+        """The parts of a text that is this output's, to tell how much of it another lacks."""
+        if self.kind == "peers":
+            return asterisk.numbers_in(text)
+        return frozenset(one for one in text.splitlines() if one and not one.startswith(";"))
+
+    def digest(self) -> str:
+        """Tells one way of writing this output from another."""
+        return hashlib.sha256(repr(self.renderer.form).encode()).hexdigest()
