@@ -24,7 +24,9 @@ class Output:
     @property
     def kind(self) -> str:
         """What its text is counted in: only of the shipped formats is known what a peer is."""
-        return "lines" if self.renderer.form.source else "peers"
+        form = self.renderer.form
+        own = form.source or form.name in ("voicemail.conf", "hints.conf")
+        return "lines" if own else "peers"
 
     @property
     def shown_by(self) -> str:

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adwatch.config.schema import Config
-
-# Refused: value → the way round.
-REFUSED_FORMATS: Final = {"voicemail.conf": "a template", "hints.conf": "a template"}
-
-
-def refuse(value: str, refused: dict[str, str]) -> str:
-    """`value`, or a ValueError where this version does not have it."""
-    if value in refused:
-        raise ValueError(f"{value} is not in this version yet; use {refused[value]}")
-    return value
 
 
 def idle(config: Config) -> list[tuple[str, str]]:

@@ -93,11 +93,15 @@ _KNOWN_OPTIONS: Final[Mapping[str, Mapping[str, Callable[[object], str | bool]]]
         "aor": values.section_name,
         **_HASH,
     },
+    "voicemail.conf": {"context": values.section_name},
+    "hints.conf": {"context": values.section_name, "tech": values.section_name},
 }
 _RELOADS: Final = {
     "users.conf": "sip reload",
     "sip.conf": "sip reload",
     "pjsip.conf": "module reload res_pjsip.so",
+    "voicemail.conf": "voicemail reload",
+    "hints.conf": "dialplan reload",
 }
 
 
@@ -131,7 +135,8 @@ class Output(Part):
     template: kinds.PlacedPath | None = None
     """Your own Jinja2 file, in place of format."""
     options: Annotated[dict[str, str | bool], _OPTIONS_SCHEMA] = Field(default_factory=dict)
-    """Options of the format: template, hash; endpoint, auth, aor, hash for pjsip.conf."""
+    """Options of the format: template, hash; endpoint, auth, aor, hash for pjsip.conf; context
+    for voicemail.conf and hints.conf, and tech for hints.conf."""
     reload: kinds.Line | None = Field(default=None, json_schema_extra=_derived)
     """The Asterisk CLI command after a change, or null; left out: the format's own."""
     mode: kinds.FileMode = Mode(0o640)

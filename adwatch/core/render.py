@@ -17,7 +17,7 @@ from jinja2.loaders import PackageLoader
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from adwatch.core.model import MAPPED, Peer, UnsafeText, refuse_unsafe
-from adwatch.core.secrets import ha1
+from adwatch.core.secrets import ha1, pin
 
 REALM = "asterisk"  # what chan_sip and PJSIP announce unless told otherwise
 # Asterisk 16 and 22 skip lines over 8,191 octets (main/config.c).
@@ -27,8 +27,15 @@ _RESERVED = {
     "sip.conf": ("general", "authentication"),
     "pjsip.conf": ("global", "system"),
 }
-_NO_OPTIONS: dict[str, str | bool] = dict.fromkeys(("template", "endpoint", "auth", "aor"), "")
+_OPTIONS = ("template", "endpoint", "auth", "aor", "context", "tech")
+_NO_OPTIONS: dict[str, str | bool] = dict.fromkeys(_OPTIONS, "")
+# Between the fields of a mailbox stands a comma, and nothing escapes one (app_voicemail.c).
+_FORBIDDEN = {"voicemail.conf": ",", "hints.conf": ",${}()"}
+# Numeric groups are 0 to 63, single or from-to; chan_sip and PJSIP take all others as names.
+_GROUP = r"(?:[0-5]?\d|6[0-3])"
+_GROUPS = re.compile(rf"{_GROUP}(?:-{_GROUP})?(?:,{_GROUP}(?:-{_GROUP})?)*\Z", re.ASCII)
 _MASK = re.compile(r"(?im)^(\s*(?:secret|md5secret|password|md5_cred)\s*=>?\s*)\S.*$")
+_PIN = re.compile(r"(?m)^([ +-]?\S+ => )-?[0-9]{4,}(?=,)")  # in a unified diff, too
 
 
 class RenderError(ValueError):
@@ -140,7 +147,8 @@ def sort_key(peer: Peer) -> tuple[str, str]:
 def _variables(peer: Peer, secret: str, form: Format) -> dict[str, Any]:
     options = _NO_OPTIONS | dict(form.options)
     hashed = bool(options.get("hash"))
-    values: dict[str, Any] = {name: getattr(peer, name) for name in MAPPED}
+    values: dict[str, Any] = {"pin": pin(secret)}
+    values |= {name: getattr(peer, name) for name in MAPPED}
     values |= {"guid": peer.guid, "dn": peer.dn, "login": peer.login}
     values |= dict(peer.extra)
     return values | {
@@ -181,25 +189,55 @@ def quoted(value: str) -> str:
     return f'"{value}"'
 
 
-def _environment(*, shipped: bool) -> ImmutableSandboxedEnvironment:
+def _escape_for(form: Format) -> Callable[[object], str]:
+    """The escaper of a format: what bites within its lines is refused as well."""
+    forbidden = "" if form.source else _FORBIDDEN.get(form.name, "")
+
+    def escape_here(value: object) -> str:
+        escaped = escape(value)
+        for bad in forbidden:
+            if bad in escaped:
+                raise UnsafeText(f"{form.name} can't hold the character {bad}: {escaped[:40]!a}")
+        return escaped
+
+    return escape_here
+
+
+def mailbox_pin(value: str) -> str:
+    """A PIN of voicemail.conf. Raises UnsafeText for what nobody can dial, or an open mailbox.
+
+    With a minus sign before it, its owner can't change it (voicemail.conf.sample).
+    """
+    if not re.fullmatch(r"-?[0-9]{4,}", value, re.ASCII):
+        raise UnsafeText("the PIN of a mailbox must be four digits or more")
+    return value
+
+
+def numeric_groups(value: str) -> bool:
+    """Whether call groups are numeric ones, such as `1,3-5`, and not names."""
+    return bool(_GROUPS.match(value))
+
+
+def _environment(form: Format) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
-        loader=PackageLoader("adwatch") if shipped else None,
+        loader=None if form.source else PackageLoader("adwatch"),
         undefined=StrictUndefined,
-        finalize=escape,
+        finalize=_escape_for(form),
         autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["quoted"] = quoted
+    environment.filters |= {"quoted": quoted, "mailbox_pin": mailbox_pin}
+    environment.tests["numeric_groups"] = numeric_groups
     return environment
 
 
 def _load(form: Format) -> Any:
     try:
         if form.source:
-            return _environment(shipped=False).from_string(form.source)
-        return _environment(shipped=True).get_template(form.name + ".j2")
+            return _environment(form).from_string(form.source)
+        return _environment(form).get_template(form.name + ".j2")
     except TemplateSyntaxError as error:
         raise RenderError(
             f"the template {PurePath(form.name).name} is not Jinja2, line {error.lineno}:"
@@ -227,4 +265,4 @@ def masked(text: str, secrets: Iterable[str]) -> str:
     others = sorted(map(re.escape, known - plain), key=len, reverse=True)
     if others:
         text = re.sub("|".join(others), "********", text)
-    return _MASK.sub(r"\1********", text)
+    return _PIN.sub(r"\1********", _MASK.sub(r"\1********", text))

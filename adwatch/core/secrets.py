@@ -32,6 +32,14 @@ def ha1(user: str, realm: str, secret: str) -> str:
     return hashlib.md5(text, usedforsecurity=False).hexdigest()
 
 
+def pin(secret: str) -> str:
+    """Six digits that belong to a SIP secret and tell nothing of it: a mailbox's first PIN."""
+    digest = hashlib.sha256(
+        b"adwatch voicemail pin 1\0" + secret.encode("utf-8", "surrogateescape")
+    )
+    return f"{int.from_bytes(digest.digest(), 'big') % 10**6:06d}"
+
+
 def salted(salt: str, password: str) -> str:
     """Tells one password from another without keeping either; `salt` is hexadecimal."""
     octets = password.encode("utf-8", "surrogateescape")

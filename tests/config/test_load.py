@@ -264,14 +264,6 @@ def test_kerberos_takes_a_keytab(write):
         ("- {path: /a, reload: ''}", ["2:24: outputs[0].reload: must not be empty"]),
         ("- {path: /a, format: iax.conf}", ["2:24: outputs[0].format: 'iax.conf' is none of"]),
         (
-            "- {path: /a, format: hints.conf}",
-            ["2:24: outputs[0].format: hints.conf is not in this version yet; use a template"],
-        ),
-        (
-            "- {path: /a, format: voicemail.conf}",
-            ["2:24: outputs[0].format: voicemail.conf is not in this version yet; use a template"],
-        ),
-        (
             "- {path: /a, format: sip.conf, template: t.j2}",
             ["2:44: outputs[0].template: and format are both given; keep one"],
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -97,8 +98,17 @@ def without_comments(text: str) -> str:
     return "".join(kept)
 
 
+def groups(call: str, pickup: str, named: str, peer: Peer) -> dict[str, str]:
+    """A peer's groups by option: numeric from 0 to 63, all others as names."""
+    numeric = re.compile("([0-9]|[0-5][0-9]|6[0-3])", re.ASCII)
+    return {
+        option if numeric.fullmatch(value) else named + option: value
+        for option, value in ((call, peer.call_group), (pickup, peer.pickup_group))
+    }
+
+
 def expected(name: str, peer: Peer) -> Sections:
-    common = {"callgroup": peer.call_group, "pickupgroup": peer.pickup_group}
+    common = groups("callgroup", "pickupgroup", "named", peer)
     if name == "users.conf":
         options = {"fullname": peer.name, "secret": SECRET, "email": peer.email, **common}
         found = [(peer.number, "lan", options | {"context": peer.context})]
@@ -108,8 +118,8 @@ def expected(name: str, peer: Peer) -> Sections:
     else:
         caller = f'"{peer.name}" <{peer.number}>' if peer.name else ""
         endpoint = {"type": "endpoint", "auth": peer.number, "aors": peer.number}
-        endpoint |= {"callerid": caller, "call_group": peer.call_group}
-        endpoint |= {"pickup_group": peer.pickup_group, "context": peer.context}
+        endpoint |= {"callerid": caller, **groups("call_group", "pickup_group", "named_", peer)}
+        endpoint |= {"context": peer.context}
         auth = {"type": "auth", "username": peer.number}
         auth |= {"auth_type": "userpass", "password": SECRET}
         found = [
