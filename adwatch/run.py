@@ -244,8 +244,7 @@ class Runner:
         try:
             if not reloads.under_way():
                 if reloads.owed() and self._pace.reloads(now):
-                    begun, pace = reloads.begin(), self._pace
-                    self._pace = pace.reloading(now) if begun else pace.reload_needless()
+                    self._pace = self._pace.reloading(now, begun=reloads.begin())
                 elif self._pace.looks(now):
                     reloads.look_again()
                     self._pace = self._pace.saw(now, odd=reloads.odd())
@@ -255,11 +254,9 @@ class Runner:
                 self._recovered("asterisk")
             if not reloads.under_way():
                 self._pace = self._pace.saw(now, odd=reloads.odd())
-        except NotTakenError as error:
-            self._pace = self._pace.reload_not_taken(now, random.random())  # noqa: S311
-            self._failed("asterisk", error)
         except AdwatchError as error:
-            self._pace = self._pace.reload_failed(now, random.random())  # noqa: S311
+            taken = not isinstance(error, NotTakenError)
+            self._pace = self._pace.reload_failed(now, random.random(), taken=taken)  # noqa: S311
             self._failed("asterisk", error)
 
     def _look_after_contacts(self) -> None:

@@ -182,24 +182,26 @@ class Pace:
         first = now if self.reload_first == NEVER else self.reload_first
         return replace(self, reload_first=first, reload_last=now)
 
-    def reloading(self, now: float) -> Pace:
-        """After every reload that was due has begun."""
-        return replace(self.reload_needless(), reload_began=now)
-
-    def reload_needless(self) -> Pace:
-        """After it turned out that what was due changes nothing for Asterisk."""
-        return replace(self, reload_first=NEVER, reload_last=NEVER, reload_retry_at=NEVER)
+    def reloading(self, now: float, *, begun: bool = True) -> Pace:
+        """After every reload that was due has begun, unless none would change anything."""
+        calm = replace(self, reload_first=NEVER, reload_last=NEVER, reload_retry_at=NEVER)
+        return replace(calm, reload_began=now) if begun else calm
 
     def reload_done(self) -> Pace:
         """After a reload worked."""
         return replace(self, reload_failures=0, reload_retry_at=NEVER, reload_not_before=-NEVER)
 
-    def reload_failed(self, now: float, jitter: float) -> Pace:
-        """After Asterisk could not be told: owed still, and nothing is tried until later."""
+    def reload_failed(self, now: float, jitter: float, *, taken: bool = True) -> Pace:
+        """After a reload did not work: owed still, and tried again ever more rarely.
+
+        Where Asterisk could not be told, nothing is tried until then. Where it was told and has
+        not `taken` it, a change is told as soon as ever: it may be the one that mends it.
+        """
         failures = self.reload_failures + 1
-        again = now + delay(failures, jitter)
-        retry = replace(self, reload_failures=failures, reload_retry_at=again)
-        return replace(retry, reload_not_before=again)
+        seldom = min(_NOT_TAKEN_S, 2.0 ** min(failures, 20)) * (0.5 + jitter / 2)
+        again = now + (delay(failures, jitter) if taken else seldom)
+        pace = replace(self, reload_failures=failures, reload_retry_at=again)
+        return replace(pace, reload_not_before=again if taken else -NEVER)
 
     def looks(self, now: float) -> bool:
         """Whether to look again at what was odd of the PBX after a reload."""
@@ -208,13 +210,3 @@ class Pace:
     def saw(self, now: float, *, odd: bool) -> Pace:
         """After a look at the PBX: where something is odd, it is looked at again."""
         return replace(self, look_at=now + _LOOK_S if odd else NEVER)
-
-    def reload_not_taken(self, now: float, jitter: float) -> Pace:
-        """After Asterisk was told and has not what it should: told again, ever more rarely.
-
-        A change is told as soon as ever: it may be the one that mends it.
-        """
-        failures = self.reload_failures + 1
-        rest = min(_NOT_TAKEN_S, 2.0 ** min(failures, 20)) * (0.5 + jitter / 2)
-        again = replace(self, reload_failures=failures, reload_retry_at=now + rest)
-        return replace(again, reload_not_before=-NEVER)

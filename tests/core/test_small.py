@@ -117,8 +117,8 @@ def test_whatever_is_waited_for_is_due_after_the_wait(script: list[str], jitter:
     steps = {
         "owes": lambda: pace.owes_reload(now),
         "reloading": lambda: replace(pace).reloading(now),
-        "needless": pace.reload_needless,
-        "untaken": lambda: pace.reload_not_taken(now, jitter),
+        "needless": lambda: pace.reloading(now, begun=False),
+        "untaken": lambda: pace.reload_failed(now, jitter, taken=False),
         "done": lambda: replace(pace).reload_done(),
         "failed": lambda: pace.reload_failed(now, jitter),
         "read": lambda: pace.read(now),
@@ -176,7 +176,7 @@ def test_what_is_odd_of_the_pbx_is_looked_at_again_after_a_minute() -> None:
 
 
 def test_a_change_back_to_what_was_leaves_nothing_due() -> None:
-    pace = begun().read(0).owes_reload(0).reload_needless()
+    pace = begun().read(0).owes_reload(0).reloading(0, begun=False)
     assert not pace.reloads(100)
     assert pace.owes_reload(1).reloads(1.2)
 
@@ -184,12 +184,12 @@ def test_a_change_back_to_what_was_leaves_nothing_due() -> None:
 def test_what_asterisk_does_not_take_is_told_again_ever_more_rarely_but_a_change_at_once() -> None:
     pace, now = begun().read(0).owes_reload(0).reloading(0), 0.0
     for _ in range(14):
-        pace = pace.reload_not_taken(now, 0.5)
+        pace = pace.reload_failed(now, 0.5, taken=False)
         now = max(pace.reload_retry_at, now + TEMPO.at_most)
         assert pace.reloads(now)
         pace = pace.reloading(now)
-    assert pace.reload_not_taken(now, 1.0).reload_retry_at == now + 900
-    changed = pace.reload_not_taken(now, 1.0).owes_reload(now + 2)
+    assert pace.reload_failed(now, 1.0, taken=False).reload_retry_at == now + 900
+    changed = pace.reload_failed(now, 1.0, taken=False).owes_reload(now + 2)
     assert changed.reloads(now + 2.2)
 
 
