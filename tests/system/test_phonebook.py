@@ -232,7 +232,9 @@ def test_who_is_let_in_and_what_check_says_of_it(install: Callable[..., Phone]) 
     assert phone.get("/phonebook.vcf") == (0, b"")
     (adwatch.folder / "elsewhere").rename(token)
     wait_for("the book", lambda: phone.get("/phonebook.vcf")[0] == 200)
-    assert "served by the running adwatch to 127.0.0.0/8" in adwatch("check", "--offline").stdout
+    assert (
+        "served by the running adwatch; let in: 127.0.0.0/8" in adwatch("check", "--offline").stdout
+    )
     phone.token = "other"
     assert phone.get("/phonebook.vcf")[0] == 401
     assert phone.get("/phonebook.vcf?token=s3cret")[0] == 200

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,10 @@ def connects(adwatch: Adwatch) -> bool:
     """Whether a connection of its process stands."""
     assert adwatch.running is not None
     folder = Path(f"/proc/{adwatch.running.pid}/fd")
-    own = {p.readlink().name for p in folder.iterdir() if "socket" in str(p.readlink())}
+    own = set()
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            own.add(path.readlink().name)
     table = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
     rows = [row.split() for row in table.splitlines()[1:]]
     return any(r[3] == "01" and f"socket:[{r[9]}]" in own for r in rows if len(r) > 9)
