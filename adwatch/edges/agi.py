@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 _CONVERSATION_S: Final = 5.0
 _OCTETS: Final = 16 << 10  # of a whole conversation; Asterisk's takes about 1,000
 _CONNECTIONS: Final = 64  # for one more, the oldest is hung up on
-_NAME_OCTETS: Final = 1000  # AGI_BUF_LEN is 2,048 in Asterisk's res_agi, and quotes double
+# Escaped, twice as long at most; of 1,010 quotes 16.28 cut one off, 22.10 none of 1,100.
+_NAME_OCTETS: Final = 1000
 _ENDED_S: Final = 1.0
 _REST_S: Final = 0.1
 _HEADER: Final = re.compile(r"(agi_\w+): ?(.*)\Z", re.ASCII | re.DOTALL)
