@@ -317,10 +317,12 @@ def _history(given: Any) -> int:
 
 def _render(given: Any) -> int:
     """Prints configuration and nothing else, whatever is wrong: Asterisk reads stderr too."""
-    from adwatch.lastgood import REFUSE_RELOAD, last_good
+    from adwatch.lastgood import UNUSABLE, last_good, refuse_reload
 
     text = last_good(_path(given), given.output)
-    sys.stdout.buffer.write(REFUSE_RELOAD if text is None else text)
+    if text is None:
+        refuse_reload(sys.stdout.fileno())
+    sys.stdout.buffer.write(UNUSABLE if text is None else text)
     sys.stdout.buffer.flush()
     return 0 if text is not None else 1
 

@@ -95,8 +95,9 @@ class Ami:
 class Asterisk:
     """One Asterisk; `folder` holds what adwatch writes, and is /etc/asterisk/adwatch there."""
 
-    def __init__(self, version: int, folder: Path) -> None:
+    def __init__(self, version: int, folder: Path, *volumes: str) -> None:
         self.version = version
+        self.volumes = volumes
         self.folder = folder
         self.name = f"adwatch-pbx-{uuid.uuid4().hex[:8]}"
         self.port = free_port()
@@ -111,6 +112,7 @@ class Asterisk:
         run(
             "docker", "run", "--detach", "--name", self.name,
             "--volume", f"{self.folder}:/etc/asterisk/adwatch",
+            *(f"--volume={volume}" for volume in self.volumes),
             "--publish", f"127.0.0.1:{self.port}:5038",
             image(f"asterisk-{self.version}"),
         )  # fmt: skip
@@ -128,6 +130,10 @@ class Asterisk:
 
     def cli(self, command: str) -> str:
         return run("docker", "exec", self.name, "asterisk", "-rx", command)
+
+    def inside(self, *command: str) -> str:
+        """What a command inside the container says."""
+        return run("docker", "exec", self.name, *command)
 
     def docker(self, verb: str) -> None:
         """Does something to the container: kill, start, pause, unpause."""
@@ -153,10 +159,10 @@ class Asterisk:
 
 
 @contextmanager
-def asterisk(version: int, folder: Path) -> Iterator[Asterisk]:
+def asterisk(version: int, folder: Path, *volumes: str) -> Iterator[Asterisk]:
     """An Asterisk that answers, gone afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
-    pbx = Asterisk(version, folder)
+    pbx = Asterisk(version, folder, *volumes)
     try:
         pbx.open()
         yield pbx
