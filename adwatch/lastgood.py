@@ -15,10 +15,10 @@ from adwatch.config.source import beside, outputs_of, read, state_of
 from adwatch.errors import AdwatchError
 
 DIRECTORY: Final = "outputs"
-# For a reader that is no #exec. An Asterisk that includes this text drops what stands below it.
+# For whoever reads it otherwise: an Asterisk that includes this text drops what stands below it.
 UNUSABLE: Final = b"[adwatch has no readable state and no output: these are no peers\n"
 # Where #exec has a command's output written, and reads it from (main/config.c of 16 and 22).
-_EXEC_FILE: Final = re.compile(r"/var/tmp/exec\.[0-9.]+")
+_EXEC_FILE: Final = re.compile(r"/var/tmp/exec\.[0-9.]+")  # noqa: S108
 
 
 def refuse_reload(stdout: int) -> None:
@@ -29,9 +29,9 @@ def refuse_reload(stdout: int) -> None:
     an unclosed section in it ends no more than the file's own text). Does nothing anywhere else.
     """
     with suppress(OSError):
-        path = os.readlink(f"/proc/self/fd/{stdout}")
-        if _EXEC_FILE.fullmatch(path) and os.path.samestat(os.stat(path), os.fstat(stdout)):
-            os.unlink(path)
+        path = Path(f"/proc/self/fd/{stdout}").readlink()
+        if _EXEC_FILE.fullmatch(str(path)) and os.path.samestat(path.stat(), os.fstat(stdout)):
+            path.unlink()
 
 
 def path_of(state: Path, name: str) -> Path:

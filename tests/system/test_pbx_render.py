@@ -50,7 +50,9 @@ class Rendered:
             "directory: {servers: [ldaps://dc.example.test], user: u, password: p}\n"
             "outputs: [{name: peers, path: output}]\nstate: state\n"
         )
-        line = "#exec /etc/asterisk/adwatch/adwatch render peers -c /etc/asterisk/adwatch/config.yaml"
+        line = (
+            "#exec /etc/asterisk/adwatch/adwatch render peers -c /etc/asterisk/adwatch/config.yaml"
+        )
         name = _MAIN[pbx.version]
         own = pbx.inside("cat", f"/etc/asterisk/{name}").replace(f"#tryinclude adwatch/{name}", "")
         self._configure("asterisk.conf", "[options]\nexecincludes = yes\n")
