@@ -17,7 +17,7 @@ from adwatch.errors import AdwatchError
 DIRECTORY: Final = "outputs"
 # For whoever reads it otherwise: an Asterisk that includes this text drops what stands below it.
 UNUSABLE: Final = b"[adwatch has no readable state and no output: these are no peers\n"
-# Where #exec has a command's output written, and reads it from (main/config.c of 16 and 22).
+# Where Asterisk 16 and 22 let a command of an #exec write (main/config.c), and read it from.
 _EXEC_FILE: Final = re.compile(r"/var/tmp/exec\.[0-9.]+")  # noqa: S108
 
 
