@@ -23,8 +23,9 @@ from adwatch.core.pace import NEVER, REFUSED_S, SAVED_S, SHARE, Pace, Tempo
 from adwatch.core.words import line, span
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
+from adwatch.edges.systemd import Systemd
 from adwatch.errors import AdwatchError, CredentialsError
-from adwatch.report import Health, judged, moment, status, told
+from adwatch.report import Health, headline, judged, moment, status, told
 from adwatch.service import Service
 from adwatch.turn import Turn
 
@@ -64,6 +65,7 @@ class Runner:
         self._lock = Lock(service.config.state)
         self._server = Server(service.config.state, self._answer)
         self._signals = Signals(self._signalled)
+        self._systemd = Systemd(os.environ)
         self._health = Health(started=time.time(), pid=os.getpid())
         self._status: dict[str, Any] = {}
         self._failing: dict[str, tuple[float, int]] = {}
@@ -82,6 +84,7 @@ class Runner:
             self._service.open()
             self._begin()
             self._server.open()
+            self._systemd.ready()
             log.info(line("started", pid=os.getpid(), peers=self._service.store.count()))
             while not self._stop.is_set():
                 self._step()
@@ -121,6 +124,7 @@ class Runner:
 
     def _step(self) -> None:
         """Does what is due, then waits for the next thing that is."""
+        self._systemd.alive()
         self._answer_requests()
         if self._woken.is_set():
             self._woken.clear()
@@ -141,7 +145,7 @@ class Runner:
     def _wait(self) -> float:
         if not self._requests.empty():
             return 0.0
-        wait = self._pace.wait(time.monotonic())
+        wait = min(self._pace.wait(time.monotonic()), self._systemd.ping_s)
         watched = bool(self._refused_password) or self._service.reloading()
         return min(wait, _LOOK_AGAIN_S) if watched else wait
 
@@ -149,7 +153,7 @@ class Runner:
         """One turn, and what the pace makes of it."""
         begun, wall = time.monotonic(), time.time()
         sent = "" if self._health.reach.server else self._password_now()
-        turn = self._service.turn(how)
+        turn = self._service.turn(how, lambda _: self._systemd.alive())
         self._health.turned = True
         now = time.monotonic()
         fault = turn.faults.get("directory")
@@ -286,6 +290,7 @@ class Runner:
         """Makes the status that other threads hand out."""
         self._health.reach = self._service.directory.reach()
         self._status = status(self._service, self._health, time.time())
+        self._systemd.status(headline(self._status))
         if time.monotonic() - self._remembered_at > _REMEMBER_S:
             self._remember()
 
@@ -297,6 +302,7 @@ class Runner:
     def _signalled(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stop.set()
+            self._systemd.stopping()
             exit_by(_EXIT_WITHIN_S, 0)
             self._service.directory.abort()
         elif number == signal.SIGHUP:
