@@ -134,6 +134,16 @@ def _directory(service: Service, health: Health, now: float) -> dict[str, Any]:
     }
 
 
+def headline(said: Mapping[str, Any]) -> str:
+    """`status` in one line: the state, how many peers are served, and the first fault."""
+    text = f"{said['state']}: {said['peers']['served']} peers served"
+    if said["state"] == "held":
+        return f"{text}; {said['peers']['held']} losses wait for adwatch approve or adwatch reject"
+    places = (said["directory"], *said["outputs"])
+    fault = next((place["fault"] for place in places if place["fault"]), None)
+    return f"{text}; {fault}" if fault else text
+
+
 def status_text(said: dict[str, Any]) -> str:
     """`status` for people: a line for each thing, faults in words."""
     directory, peers = said["directory"], said["peers"]

@@ -11,8 +11,6 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, Final
 
@@ -23,13 +21,15 @@ from adwatch.core.words import line, span
 from adwatch.edges.agi import Agi
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
+from adwatch.edges.systemd import Systemd
 from adwatch.edges.web import Web
 from adwatch.errors import AdwatchError, CredentialsError, NotTakenError
+from adwatch.handover import Requests
 from adwatch.listeners import Listeners
 from adwatch.names import CallerNames
 from adwatch.pages import Pages
 from adwatch.refusal import Refusal
-from adwatch.report import Health, judged, moment, status, told
+from adwatch.report import Health, headline, judged, moment, status, told
 from adwatch.service import Service
 from adwatch.turn import Turn
 
@@ -39,15 +39,6 @@ _LOCK_WITHIN_S: Final = 3.0  # for a command that is at work just now
 _EXIT_WITHIN_S: Final = 2.5
 _LOOK_AGAIN_S: Final = 2.0  # at a password that was refused, or a reload that may hang
 _REMEMBER_S: Final = 60.0
-
-
-@dataclass(slots=True)
-class _Request:
-    """A command that another process hands over; `answered` is set once `answer` is there."""
-
-    said: dict[str, Any]
-    answer: dict[str, Any] = field(default_factory=dict)
-    answered: Event = field(default_factory=Event)
 
 
 class Runner:
@@ -64,7 +55,7 @@ class Runner:
         self._wake = Event()
         self._stop = Event()
         self._woken = Event()
-        self._requests: SimpleQueue[_Request] = SimpleQueue()
+        self._requests = Requests(self._wake, self._stop)
         self._lock = Lock(service.config.state)
         self._server = Server(service.config.state, self._answer)
         self._pages = Pages(service.store, web)
@@ -74,6 +65,7 @@ class Runner:
         wanted = service.config.contacts is not None
         self._contacts = Contacts(service.directory, service.store, wanted=wanted)
         self._signals = Signals(self._signalled)
+        self._systemd = Systemd(os.environ)
         self._health = Health(started=time.time(), pid=os.getpid())
         self._status: dict[str, Any] = {}
         self._failing: dict[str, tuple[float, int]] = {}
@@ -93,6 +85,7 @@ class Runner:
             self._service.reloads.woken = self._wake.set
             self._begin()
             self._server.open()
+            self._systemd.ready()
             log.info(line("started", pid=os.getpid(), peers=self._service.store.count()))
             while not self._stop.is_set():
                 self._step()
@@ -142,9 +135,10 @@ class Runner:
 
     def _step(self) -> None:
         """Does what is due, then waits for the next thing that is."""
+        self._systemd.alive()
         for name, fault in self._listeners.open(time.monotonic(), random.random()):  # noqa: S311
             self._told(name, fault)
-        self._answer_requests()
+        self._requests.answer(self._done)
         if self._woken.is_set():
             self._woken.clear()
             self._pace = self._pace.woken(time.monotonic())
@@ -164,10 +158,10 @@ class Runner:
             self._wake.clear()
 
     def _wait(self) -> float:
-        if not self._requests.empty():
+        if self._requests.waiting():
             return 0.0
         now = time.monotonic()
-        wait = min(self._pace.wait(now), self._listeners.wait(now))
+        wait = min(self._pace.wait(now), self._listeners.wait(now), self._systemd.ping_s)
         watched = self._refusal.stands or self._service.reloads.under_way()
         return min(wait, _LOOK_AGAIN_S) if watched else wait
 
@@ -175,7 +169,7 @@ class Runner:
         """One turn, and what the pace makes of it."""
         begun, wall = time.monotonic(), time.time()
         sent = "" if self._health.reach.server else self._refusal.password()
-        turn = self._service.turn(how)
+        turn = self._service.turn(how, lambda _: self._systemd.alive())
         self._health.turned = True
         now = time.monotonic()
         fault = turn.faults.get("directory")
@@ -314,6 +308,7 @@ class Runner:
         self._health.reach = self._service.directory.reach()
         self._health.listens = self._listeners.listening
         self._status = status(self._service, self._health, time.time())
+        self._systemd.status(headline(self._status))
         if time.monotonic() - self._remembered_at > _REMEMBER_S:
             self._remember()
 
@@ -325,6 +320,7 @@ class Runner:
     def _signalled(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stop.set()
+            self._systemd.stopping()
             exit_by(_EXIT_WITHIN_S, 0)
             self._service.directory.abort()
         elif number == signal.SIGHUP:
@@ -339,28 +335,13 @@ class Runner:
             if self._health.last_success:
                 directory["lag_seconds"] = round(time.time() - self._health.last_success, 3)
             return {"exit": 0, "status": {**fresh, "directory": directory}}
-        request = _Request(said)
-        self._requests.put(request)
-        self._wake.set()
-        while not request.answered.wait(1.0):
-            if self._stop.is_set():
-                return {"exit": 1, "error": "adwatch is being stopped"}
-        return request.answer
+        return self._requests.ask(said)
 
-    def _answer_requests(self) -> None:
-        while True:
-            try:
-                request = self._requests.get_nowait()
-            except Empty:
-                return
-            try:
-                request.answer = self._do(request.said)
-            except AdwatchError as error:
-                request.answer = {"exit": error.exit_code, "error": str(error)}
-            finally:
-                self._publish_status()
-                request.answer = request.answer or {"exit": 1, "error": "adwatch met a bug"}
-                request.answered.set()
+    def _done(self, said: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._do(said)
+        finally:
+            self._publish_status()
 
     def _do(self, said: dict[str, Any]) -> dict[str, Any]:
         command = said.get("command")
