@@ -38,7 +38,7 @@ def build(config: Config, *, dry: bool = False, directory: Directory | None = No
         mapper,
         store,
         key,
-        tuple(_output(config, key, index) for index in range(len(config.outputs))),
+        tuple(_output(config, key, mapper, index) for index in range(len(config.outputs))),
         lambda: make_pbx(config),
         dry=dry,
     )
@@ -198,10 +198,10 @@ def password_reader(config: Config) -> Callable[[], str]:
     return _secret_reader(config, config.directory.password_file, "password")
 
 
-def _output(config: Config, key: KeyFile, index: int) -> Output:
+def _output(config: Config, key: KeyFile, mapper: Mapper, index: int) -> Output:
     wanted = config.outputs[index]
     form = _format(config, wanted, index)
-    renderer = Renderer(form, lambda peer: secret_of(config, key, peer))
+    renderer = Renderer(form, lambda peer: secret_of(config, key, peer), mapper.origins)
     if wanted.mode & 0o007 and re.search(r"\b(secret|ha1)\b", form.source):
         message = f"{wanted.mode} lets everybody read the secrets that the template writes"
         raise _fault(config, index, "mode", message)

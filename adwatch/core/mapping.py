@@ -18,6 +18,7 @@ from jinja2.exceptions import TemplateError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from adwatch.core import words
 from adwatch.core.model import MAPPED, Candidate, Entry, Peer, UnsafeText
 
 # What adwatch itself needs of a user, whatever the expressions name.
@@ -32,6 +33,7 @@ ALWAYS_ASKED: Final = (
 # Values of back-links come and go without a write to the user (MS-ADTS 3.1.1.1.6).
 _BACK_LINKS: Final = frozenset({"memberof"})
 
+_SHOWN: Final = 60
 _BARE = re.compile(r"\s*([A-Za-z][A-Za-z0-9]*)\s*\Z", re.ASCII)
 
 
@@ -72,11 +74,17 @@ def e164(value: object, region: str) -> str:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
+def octets(value: object, most: int) -> str:
+    """As much of a value as `most` octets hold, such as the 79 that Asterisk keeps of a name."""
+    return words.octets(str(value), most)
+
+
 @cache
 def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
     environment.globals.clear()  # else `range` or `dict` would hide an attribute of that name
-    environment.filters.update(digits=digits, last=last, regex_replace=regex_replace, e164=e164)
+    filters = {"digits": digits, "last": last, "regex_replace": regex_replace, "e164": e164}
+    environment.filters |= {**filters, "octets": octets}
     return environment
 
 
@@ -185,6 +193,10 @@ class Mapper:
         self.number_attributes: frozenset[str] = frozenset(
             name.lower() for name in expression_names(dict(expressions.fields)["number"])
         )
+        self.origins = {field: _origin(expression) for field, expression in expressions.fields}
+        """What each field is made of, for people: `displayName`, or a whole expression."""
+        if self._secret:
+            self.origins["secret"] = expressions.secret_attribute
         self._evaluate = self._compile()
 
     def _compile(self) -> Callable[[dict[str, Any]], Mapping[str, Any]] | None:
@@ -234,8 +246,10 @@ class Mapper:
         else:
             try:
                 peer, reason = self._peer(entry)
-            except (MappingError, UnsafeText) as error:
+            except MappingError as error:
                 reason, fault = str(error), True
+            except UnsafeText as error:
+                reason, fault = error.told(self.origins), True
         return Candidate(
             entry.guid,
             entry.dn,
@@ -262,6 +276,12 @@ class Mapper:
             guid=entry.guid, dn=entry.dn, login=entry.login, extra=extra, secret=secret, **fixed
         )
         return peer, ""
+
+
+def _origin(expression: str) -> str:
+    """An expression without what does not fit a sentence."""
+    plain = " ".join(expression.split())
+    return plain if len(plain) <= _SHOWN else plain[: _SHOWN - 1] + "…"
 
 
 def _as_text(field: str, value: Any) -> str:

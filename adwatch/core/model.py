@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
@@ -18,20 +19,43 @@ _BLANKS = "".join(map(chr, range(33)))
 
 
 class UnsafeText(ValueError):  # noqa: N818 - names the text, and is no fault of the program
-    """A value that no Asterisk file can hold faithfully; the message says why."""
+    """A value that no Asterisk file can hold faithfully; the message says why.
+
+    `field` is the peer's field that holds it, empty where that can't be told.
+    """
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+    def told(self, origins: Mapping[str, str]) -> str:
+        """Why, and what the field is made of: `origins` are expressions by field."""
+        origin = origins.get(self.field, "")
+        return f"{self} ({self.field} is made of {origin})" if origin else str(self)
 
 
-def refuse_unsafe(what: str, text: str) -> None:
+def character(one: str) -> str:
+    """What people call a character: U+000A (line feed)."""
+    known = {"\n": "line feed", "\r": "carriage return", "\0": "null"}
+    name = known.get(one) or unicodedata.name(one, "").lower() or "no character of its own"
+    return f"U+{ord(one):04X} ({name})"
+
+
+def refuse_unsafe(field: str, text: str) -> None:
     """Raises UnsafeText where `text` would not read back from a file as it was written.
 
     Asterisk ends a line at LF, CR and NUL and trims blanks (measured on 16.28 and 22.10); a
     lone surrogate is not text at all.
     """
+    what = field or "a value"
     bad = _UNWRITABLE.search(text)
     if bad is not None:
-        raise UnsafeText(f"{what} holds the character U+{ord(bad[0]):04X} at {bad.start() + 1}")
+        where = f"the character {character(bad[0])} at {bad.start() + 1}"
+        raise UnsafeText(f"{what} holds {where}, which no file of Asterisk can hold", field)
     if text != text.strip(_BLANKS):
-        raise UnsafeText(f"{what} begins or ends with a blank, which Asterisk drops; try | trim")
+        raise UnsafeText(
+            f"{what} begins or ends with a blank, which Asterisk drops; try | trim", field
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +140,7 @@ class Peer:
 
     def __post_init__(self) -> None:
         if not NUMBER.match(self.number):
-            raise UnsafeText(number_fault(self.number))
+            raise UnsafeText(number_fault(self.number), "number")
         for what, text in (*self.values(), ("secret", self.secret)):
             refuse_unsafe(what, text)
 

@@ -7,21 +7,23 @@ template can forget it, and what the file's grammar can't hold raises UnsafeText
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Self
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined
 from jinja2.loaders import PackageLoader
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from adwatch.core.model import MAPPED, Peer, UnsafeText, refuse_unsafe
+from adwatch.core.model import MAPPED, Peer, UnsafeText, character, refuse_unsafe
 from adwatch.core.secrets import ha1, pin
+from adwatch.core.words import octets
 
 REALM = "asterisk"  # what chan_sip and PJSIP announce unless told otherwise
 # Asterisk 16 and 22 skip lines over 8,191 octets (main/config.c).
 _MAX_LINE = 8000
+_CONTEXT_MOST = 79
 _RESERVED = {
     "users.conf": ("general",),
     "sip.conf": ("general", "authentication"),
@@ -60,6 +62,8 @@ class Renderer:
 
     form: Format
     secret_of: Callable[[Peer], str]
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """What each field is made of, for the reasons of rejections."""
     _fragments: dict[str, tuple[Peer, str, str]] = field(default_factory=dict)
     _template: Any = None
 
@@ -96,7 +100,9 @@ class Renderer:
             return f"number {peer.number} is a name that {self.form.name} uses itself"
         try:
             self.fragment(peer)
-        except (UnsafeText, RenderError) as error:
+        except UnsafeText as error:
+            return error.told(self.origins)
+        except RenderError as error:
             return str(error)
         return ""
 
@@ -108,16 +114,18 @@ class Renderer:
         self.check()
         try:
             context = self._template.new_context(_variables(peer, secret, self.form))
-            pieces = list(self._template.root_render_func(context))
+            pieces: list[str] = list(self._template.root_render_func(context))
         except UnsafeText:
             raise
         except Exception as error:  # the admin's template may raise anything
             raise RenderError(f"the template {self.form.name} fails: {error}") from error
         _refuse_structure(pieces)
         text = "".join(pieces).strip("\n") + "\n"
-        for line in text.split("\n"):
-            if len(line.encode()) > _MAX_LINE:
-                raise UnsafeText(f"a line would have more than {_MAX_LINE} bytes: {line[:40]!a}…")
+        if any(len(line.encode()) > _MAX_LINE for line in text.split("\n")):
+            longest = max((p for p in pieces if isinstance(p, _Value)), key=len, default=None)
+            name = _field_of(longest)
+            what = f"{name or 'a value'} would make a line of more than {_MAX_LINE} bytes"
+            raise UnsafeText(f"{what}, which Asterisk may skip", name)
         return text
 
 
@@ -132,7 +140,8 @@ def _refuse_structure(pieces: Iterable[str]) -> None:
             (not line and piece.startswith(("[", "#")))
             or (line.startswith("[") and "]" not in line and "]" in piece)
         ):
-            raise UnsafeText(f"a value would be a section or a directive: {piece[:40]!a}")
+            what = f"{piece.field or 'a value'} ({piece[:40]!a})"
+            raise UnsafeText(f"{what} would be a section or a directive there", piece.field)
         line = (line + piece).rpartition("\n")[2].lstrip()
 
 
@@ -147,26 +156,42 @@ def sort_key(peer: Peer) -> tuple[str, str]:
 def _variables(peer: Peer, secret: str, form: Format) -> dict[str, Any]:
     options = _NO_OPTIONS | dict(form.options)
     hashed = bool(options.get("hash"))
-    values: dict[str, Any] = {"pin": pin(secret)}
-    values |= {name: getattr(peer, name) for name in MAPPED}
-    values |= {"guid": peer.guid, "dn": peer.dn, "login": peer.login}
-    values |= dict(peer.extra)
+    given = {"pin": pin(secret)}
+    given |= {name: getattr(peer, name) for name in MAPPED}
+    given |= {"guid": peer.guid, "dn": peer.dn, "login": peer.login}
+    values = {name: _Named(value, name) for name, value in (*given.items(), *peer.extra)}
     return values | {
         "peer": values,
         "options": options,
         "realm": REALM,
-        "secret": "" if hashed else secret,
+        "secret": _Named("" if hashed else secret, "secret"),
         "ha1": ha1(peer.number, REALM, secret) if hashed else "",
     }
 
 
-class _Value(str):
+class _Named(str):
+    """A field's text that still knows of which field it is."""
+
+    __slots__ = ("field",)
+    field: str
+
+    def __new__(cls, text: str, field: str) -> Self:
+        made = super().__new__(cls, text)
+        made.field = field
+        return made
+
+
+class _Value(_Named):
     """What a template substituted, told from what it says itself."""
 
     __slots__ = ()
 
     def __str__(self) -> str:
         return self
+
+
+def _field_of(value: object) -> str:
+    return value.field if isinstance(value, _Named) else ""
 
 
 def escape(value: object) -> str:
@@ -177,16 +202,18 @@ def escape(value: object) -> str:
     if isinstance(value, Undefined):
         str(value)  # a StrictUndefined raises here and says which name it was
     text = value if isinstance(value, str) else str(value)
-    refuse_unsafe("a value", text)
-    return _Value(text.replace(";", "\\;"))
+    name = _field_of(value)
+    refuse_unsafe(name, text)
+    return _Value(text.replace(";", "\\;"), name)
 
 
 def quoted(value: str) -> str:
-    """The name of a caller id between double quotes. Raises UnsafeText for `"` and a backslash."""
-    for bad in '"\\':
-        if bad in value:
-            raise UnsafeText(f"a caller id can't hold the character {bad}")
-    return f'"{value}"'
+    r"""The name of a caller id between double quotes; `"` and `\` with a backslash before them.
+
+    That is what Asterisk takes the name from (measured on 22.10).
+    """
+    text = value.replace("\\", "\\\\").replace('"', '\\"')
+    return _Named(f'"{text}"', _field_of(value))
 
 
 def _escape_for(form: Format) -> Callable[[object], str]:
@@ -195,12 +222,26 @@ def _escape_for(form: Format) -> Callable[[object], str]:
 
     def escape_here(value: object) -> str:
         escaped = escape(value)
-        for bad in forbidden:
-            if bad in escaped:
-                raise UnsafeText(f"{form.name} can't hold the character {bad}: {escaped[:40]!a}")
+        bad = next((one for one in escaped if one in forbidden), "")
+        if bad:
+            name = _field_of(value)
+            what = f"{name or 'a value'} holds the character {character(bad)}"
+            raise UnsafeText(f"{what}, which {form.name} can't hold", name)
         return escaped
 
     return escape_here
+
+
+def dialplan(value: str) -> str:
+    """The name of a context. Raises UnsafeText where Asterisk would take another one for it.
+
+    It keeps 79 octets of it (AST_MAX_CONTEXT) and goes by what it kept.
+    """
+    if len(value.encode()) > _CONTEXT_MOST:
+        name = _field_of(value)
+        size = f"{len(value.encode())} octets, and Asterisk would cut it at {_CONTEXT_MOST}"
+        raise UnsafeText(f"{name or 'a context'} has {size}", name)
+    return value
 
 
 def mailbox_pin(value: str) -> str:
@@ -209,7 +250,8 @@ def mailbox_pin(value: str) -> str:
     With a minus sign before it, its owner can't change it (voicemail.conf.sample).
     """
     if not re.fullmatch(r"-?[0-9]{4,}", value, re.ASCII):
-        raise UnsafeText("the PIN of a mailbox must be four digits or more")
+        field = _field_of(value)
+        raise UnsafeText(f"{field or 'a PIN'} must be four digits or more for a mailbox", field)
     return value
 
 
@@ -228,7 +270,12 @@ def _environment(form: Format) -> ImmutableSandboxedEnvironment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"quoted": quoted, "mailbox_pin": mailbox_pin}
+    environment.filters |= {
+        "quoted": quoted,
+        "octets": octets,
+        "dialplan": dialplan,
+        "mailbox_pin": mailbox_pin,
+    }
     environment.tests["numeric_groups"] = numeric_groups
     return environment
 

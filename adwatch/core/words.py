@@ -52,3 +52,11 @@ def change_line(change: Change) -> str:
         reason=change.reason or None,
         fields=fields if change.what == "changed" else None,
     )
+
+
+def octets(text: str, most: int) -> str:
+    """As much of a text as `most` octets of UTF-8 hold: whole characters, no blank at the end."""
+    encoded = text.encode("utf-8", "surrogatepass")
+    if len(encoded) <= most:
+        return text
+    return encoded[:most].decode("utf-8", "ignore").rstrip()

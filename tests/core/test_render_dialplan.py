@@ -42,13 +42,13 @@ def test_a_pin_out_of_ad_is_taken_and_an_open_mailbox_refused() -> None:
     assert renderer("voicemail.conf").fragment(one).startswith("502 => -4711,")
     for bad in ("", "123", "12a4", "4711,x", "٤٧١١"):
         reason = renderer("voicemail.conf").refusal(replace(PEER, extra=(("pin", bad),)))
-        assert "PIN" in reason
+        assert "four digits" in reason
 
 
 @pytest.mark.parametrize("field", ["name", "email"])
 def test_a_comma_that_would_be_another_field_of_the_mailbox_is_refused(field: str) -> None:
     reason = renderer("voicemail.conf").refusal(replace(PEER, **{field: "Ryabov, Ivan|x=y"}))
-    assert reason.startswith("voicemail.conf can't hold the character ,")
+    assert reason == f"{field} holds the character U+002C (comma), which voicemail.conf can't hold"
     assert not renderer("voicemail.conf").refusal(replace(PEER, **{field: "Ryabov|x => y; z"}))
 
 

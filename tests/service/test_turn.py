@@ -492,16 +492,18 @@ def test_one_reload_pays_for_all_outputs_of_the_same_command(site: Site) -> None
 
 
 def test_a_value_that_one_format_cannot_hold_is_missing_from_that_one_alone(site: Site) -> None:
-    site.outputs = "  - {name: pjsip, path: pjsip.conf, format: pjsip.conf, reload: null}"
-    site.domain.add_user('quo"te', telephoneNumber="100")
+    site.outputs = "  - {name: boxes, path: boxes.conf, format: voicemail.conf, reload: null}"
+    site.domain.add_user("com,ma", telephoneNumber="100")
     site.users(1, first=200)
     turn = site.turn()
     assert turn.exit_code == 0
     assert site.numbers() == ["100", "200"]
-    assert "[100]" not in (site.folder / "pjsip.conf").read_text()
+    assert "100 =>" not in (site.folder / "boxes.conf").read_text()
     assert site.service
     (rejection,) = site.service.store.rejections()
-    assert (rejection.output, rejection.number) == ("pjsip", "100")
+    assert (rejection.output, rejection.number) == ("boxes", "100")
+    assert "name holds the character U+002C (comma)" in rejection.reason
+    assert "name is made of sAMAccountName[:1] | upper" in rejection.reason
 
 
 def test_your_own_template_writes_what_it_likes_and_its_values_are_escaped(site: Site) -> None:
@@ -610,17 +612,17 @@ def test_another_mapping_of_the_same_attributes_maps_everybody_anew(site: Site) 
 
 
 def test_an_output_added_later_refuses_what_it_cannot_hold(site: Site) -> None:
-    site.domain.add_user('quo"te', telephoneNumber="100")
+    site.domain.add_user("com,ma", telephoneNumber="100")
     site.users(1, first=200)
     site.turn()
-    site.outputs = "  - {name: pjsip, path: pjsip.conf, format: pjsip.conf, reload: null}"
+    site.outputs = "  - {name: boxes, path: boxes.conf, format: voicemail.conf, reload: null}"
     site.start()
     assert site.turn().exit_code == 0
-    text = (site.folder / "pjsip.conf").read_text()
-    assert ("[100]" in text, "[200]" in text) == (False, True)
+    text = (site.folder / "boxes.conf").read_text()
+    assert ("100 =>" in text, "200 =>" in text) == (False, True)
     assert site.numbers() == ["100", "200"]
     assert site.service
-    assert [r.output for r in site.service.store.rejections()] == ["pjsip"]
+    assert [r.output for r in site.service.store.rejections()] == ["boxes"]
 
 
 def test_a_template_that_suddenly_fails_for_everybody_is_held_and_writes_nothing(
