@@ -41,10 +41,15 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 bench: $(READY) ## what things cost, beside other ways of doing them
 	$(BIN)/python bench/core.py
 
-lock: $(READY) ## requirements.lock anew, from pyproject.toml
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-header --no-annotate
+
+lock: $(READY) ## the locks anew, from pyproject.toml: all for development, and what the image needs
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-annotate --extra dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --extra dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --extra kerberos --extra ntlm --constraint requirements.lock pyproject.toml \
+	  --output-file docker/adwatch/run.lock
+	echo hatchling | $(COMPILE) --constraint requirements.lock - --output-file docker/adwatch/build.lock
 
 clean: ## all that make has made, but no image
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
