@@ -62,7 +62,12 @@ class Result:
 
 
 def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
-    """Every check in the order in which one needs the other; nothing is changed."""
+    """Every check in the order in which one needs the other; nothing is changed.
+
+    Raises ConfigError where a template can't be used.
+    """
+    directory = make_directory(config, make_mapper(config))
+    service = build(config, dry=True, directory=directory)
     yield Result(True, "configuration", str(config.origin))
     for key, sentence in config.not_yet():
         yield Result(False, key, sentence, "leave it out until then")
@@ -74,8 +79,6 @@ def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
         yield _try(f"agi {config.agi}", lambda: _agi(config))
     if offline:
         return
-    directory = make_directory(config, make_mapper(config))
-    service = build(config, dry=True, directory=directory)
     try:
         servers = _servers(directory)
         for url in servers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -116,6 +117,16 @@ def test_status_of_what_does_not_run(adwatch: Adwatch) -> None:
         "started",
     }
     assert not (adwatch.folder / "state").exists()
+
+
+def test_check_names_the_line_of_a_template_that_cannot_be_used(adwatch: Adwatch) -> None:
+    (adwatch.folder / "own.j2").write_text("[{{ number }}]\nx = 1\n{{ } }}\n")
+    text = adwatch.config.read_text()
+    whole = "outputs:\n  - name: own\n    path: own.conf\n    template: own.j2\n"
+    adwatch.config.write_text(re.sub(r"(?ms)^outputs:\n.*?(?=^\S)", whole, text))
+    done = adwatch("check", "--offline")
+    assert done.returncode == 3
+    assert "outputs[0].template: the template own.j2 is not Jinja2, line 3" in done.stderr
 
 
 def test_render_without_any_state_makes_asterisk_refuse_the_reload(adwatch: Adwatch) -> None:

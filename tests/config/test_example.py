@@ -83,7 +83,7 @@ def test_it_shows_the_defaults(example, config):
         left_out = SAMPLES.get(name, set())
         if name == "outputs":
             (ours,), (theirs,) = ours, theirs
-            left_out = {"options"}
+            left_out = {"name", "path", "format", "options", "reload"}  # it leads with PJSIP
         if isinstance(ours, BaseModel):
             ours, theirs = (one.model_dump(exclude=left_out) for one in (ours, theirs))
         assert ours == theirs, name
@@ -94,6 +94,22 @@ def test_optional_sections_show_their_defaults(write):
     assert loaded.http.listen == type(loaded.http)().listen
     assert loaded.contacts == type(loaded.contacts)()
     assert (loaded.asterisk.ami.host, loaded.asterisk.ami.port) == ("127.0.0.1", 5038)
+
+
+def test_the_users_conf_beside_it_is_the_default(write, config):
+    text = re.sub(r"(?ms)^  - name: peers.*?^  # - name", "  # - name", EXAMPLE.read_text())
+    before, _, after = text.partition("  # - name: users")
+    beside, _, after = after.partition("\n\n")
+    lines = [line.replace("  # ", "  ", 1) for line in beside.splitlines()]
+    (ours,) = load(write(before + "\n".join(["  - name: users", *lines[1:], "", after]))).outputs
+    (theirs,) = config().outputs
+    assert ours.options == {"template": "lan"}
+    assert ours.model_dump(exclude={"options"}) == theirs.model_dump(exclude={"options"})
+
+
+def test_it_leads_with_pjsip(example):
+    assert [output.format for output in example.outputs] == ["pjsip.conf"]
+    assert example.outputs[0].reload == "module reload res_pjsip.so"
 
 
 def test_it_says_what_must_be_changed():
