@@ -11,8 +11,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from contextlib import suppress
 from threading import Event
 from typing import Any, Final
 
@@ -24,12 +23,13 @@ from adwatch.edges.agi import Agi
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
 from adwatch.edges.web import Web
-from adwatch.errors import AdwatchError, CredentialsError, NotTakenError
+from adwatch.errors import AdwatchError, CredentialsError, DamagedError, NotTakenError, StoreError
 from adwatch.listeners import Listeners
 from adwatch.names import CallerNames
 from adwatch.pages import Pages
 from adwatch.refusal import Refusal
 from adwatch.report import Health, judged, moment, status, told
+from adwatch.requests import Requests
 from adwatch.service import Service
 from adwatch.turn import Turn
 
@@ -39,15 +39,6 @@ _LOCK_WITHIN_S: Final = 3.0  # for a command that is at work just now
 _EXIT_WITHIN_S: Final = 2.5
 _LOOK_AGAIN_S: Final = 2.0  # at a password that was refused, or a reload that may hang
 _REMEMBER_S: Final = 60.0
-
-
-@dataclass(slots=True)
-class _Request:
-    """A command that another process hands over; `answered` is set once `answer` is there."""
-
-    said: dict[str, Any]
-    answer: dict[str, Any] = field(default_factory=dict)
-    answered: Event = field(default_factory=Event)
 
 
 class Runner:
@@ -64,7 +55,7 @@ class Runner:
         self._wake = Event()
         self._stop = Event()
         self._woken = Event()
-        self._requests: SimpleQueue[_Request] = SimpleQueue()
+        self._requests = Requests(self._stop)
         self._lock = Lock(service.config.state)
         self._server = Server(service.config.state, self._answer)
         self._pages = Pages(service.store, web)
@@ -79,6 +70,7 @@ class Runner:
         self._failing: dict[str, tuple[float, int]] = {}
         self._refusal = Refusal(service.store, password)
         self._listening = False
+        self._resumed = False
         self._remembered_at = 0.0
         self._connected_since = 0.0
         self._pace: Pace
@@ -89,15 +81,17 @@ class Runner:
         self._lock.take(_LOCK_WITHIN_S)
         try:
             self._signals.open((signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD))
-            self._service.open()
+            self._service.open(resume=False)
             self._service.reloads.woken = self._wake.set
             self._begin()
+            self._guard(self._resume)
             self._server.open()
             log.info(line("started", pid=os.getpid(), peers=self._service.store.count()))
             while not self._stop.is_set():
-                self._step()
+                self._guard(self._step)
             log.info(line("stopped"))
-            self._remember()
+            with suppress(StoreError):
+                self._remember()
         finally:
             self._server.close()
             self._listeners.close()
@@ -123,28 +117,53 @@ class Runner:
         funds += SHARE * max(0.0, wall - ended)
         self._pace = Pace.begin(tempo, now, min(max(due, 0.0), tempo.reconcile), funds)
         self._pace = self._pace.owes_comparison(owed=bool(store.owed("compare")))
-        self._contacts.begin()
         self._pace = self._pace.owes_contacts(now, owed=self._contacts.owed())
-        turn = Turn()
+        self._mind_refusal(now)
+
+    def _resume(self) -> None:
+        """Serves the cache, and takes up what a process before may have left undone."""
+        turn, now = Turn(), time.monotonic()
+        self._service.resume()
+        self._contacts.begin()
         self._service.publish(turn)
         if self._service.reloads.owed():  # by a process that was here before, perhaps
             self._pace = self._pace.owes_reload(now)
         self._pace = self._pace.saw(now, odd=self._service.reloads.odd())
-        self._note(turn)
-        self._mind_refusal(now)
+        self._note_beside(turn)
         self._show()
+        self._resumed = True
+
+    def _guard(self, do: Callable[[], None]) -> None:
+        """Does something; what the store refuses is noted, and tried again after a while.
+
+        A store that is lost while it is in use is opened again as at a start.
+        """
+        try:
+            do()
+        except DamagedError as error:
+            self._failed("store", error)
+            self._service.reopen()
+            self._resumed = False
+            self._woken.set()
+        except StoreError as error:
+            self._failed("store", error)
+            self._publish_status()
+            self._stop.wait(_LOOK_AGAIN_S)
 
     def _show(self) -> None:
         """Hands what the store has to those who only read it."""
         self._pages.renew(time.time())
         self._names.renew()
         self._publish_status()
+        if time.monotonic() - self._remembered_at > _REMEMBER_S:
+            self._remember()
 
     def _step(self) -> None:
         """Does what is due, then waits for the next thing that is."""
         for name, fault in self._listeners.open(time.monotonic(), random.random()):  # noqa: S311
             self._told(name, fault)
-        self._answer_requests()
+        self._requests.answer(self._do, self._publish_status)
+        self._mind_store()
         if self._woken.is_set():
             self._woken.clear()
             self._pace = self._pace.woken(time.monotonic())
@@ -163,8 +182,17 @@ class Runner:
             self._wake.wait(self._wait())
             self._wake.clear()
 
+    def _mind_store(self) -> None:
+        """Lets nothing go on before the store can be written again."""
+        if "store" in self._failing:
+            self._remember()
+            if not self._service.store.meta("damaged"):
+                self._recovered("store")
+        if not self._resumed:
+            self._resume()
+
     def _wait(self) -> float:
-        if not self._requests.empty():
+        if self._requests.waiting:
             return 0.0
         now = time.monotonic()
         wait = min(self._pace.wait(now), self._listeners.wait(now))
@@ -178,7 +206,7 @@ class Runner:
         turn = self._service.turn(how)
         self._health.turned = True
         now = time.monotonic()
-        fault = turn.faults.get("directory")
+        fault = turn.faults.get("directory") or turn.faults.get("store")
         if fault is None:
             self._health.last_success = wall
             expiry = self._service.store.next_expiry()
@@ -254,6 +282,8 @@ class Runner:
                 self._recovered("asterisk")
             if not reloads.under_way():
                 self._pace = self._pace.saw(now, odd=reloads.odd())
+        except StoreError:
+            raise
         except AdwatchError as error:
             taken = not isinstance(error, NotTakenError)
             self._pace = self._pace.reload_failed(now, random.random(), taken=taken)  # noqa: S311
@@ -268,6 +298,8 @@ class Runner:
             self._contacts.read()
             self._pace = self._pace.owes_contacts(now, owed=False)
             self._told("contacts", None)
+        except StoreError:
+            raise
         except AdwatchError as error:
             self._pace = self._pace.contacts_failed(now, random.random())  # noqa: S311
             self._told("contacts", error)
@@ -314,8 +346,6 @@ class Runner:
         self._health.reach = self._service.directory.reach()
         self._health.listens = self._listeners.listening
         self._status = status(self._service, self._health, time.time())
-        if time.monotonic() - self._remembered_at > _REMEMBER_S:
-            self._remember()
 
     def _remember(self) -> None:
         """Keeps what `status` shows while nothing runs."""
@@ -339,28 +369,7 @@ class Runner:
             if self._health.last_success:
                 directory["lag_seconds"] = round(time.time() - self._health.last_success, 3)
             return {"exit": 0, "status": {**fresh, "directory": directory}}
-        request = _Request(said)
-        self._requests.put(request)
-        self._wake.set()
-        while not request.answered.wait(1.0):
-            if self._stop.is_set():
-                return {"exit": 1, "error": "adwatch is being stopped"}
-        return request.answer
-
-    def _answer_requests(self) -> None:
-        while True:
-            try:
-                request = self._requests.get_nowait()
-            except Empty:
-                return
-            try:
-                request.answer = self._do(request.said)
-            except AdwatchError as error:
-                request.answer = {"exit": error.exit_code, "error": str(error)}
-            finally:
-                self._publish_status()
-                request.answer = request.answer or {"exit": 1, "error": "adwatch met a bug"}
-                request.answered.set()
+        return self._requests.hand_over(said, self._wake.set)
 
     def _do(self, said: dict[str, Any]) -> dict[str, Any]:
         command = said.get("command")
