@@ -13,7 +13,14 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from adwatch.edges.store.damage import Aside, Tally, set_aside, verify
+from adwatch.edges.store.damage import (
+    Aside,
+    Tally,
+    hold_journal,
+    release_journal,
+    set_aside,
+    verify,
+)
 from adwatch.edges.store.migrations import MIGRATIONS
 from adwatch.errors import DamagedError, StoreError
 
@@ -56,6 +63,7 @@ class Connection:
     def _open(self) -> None:
         with self._translated():
             made = not self.path.exists()
+            hold_journal(self.path)
             self._db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
             if made:
                 self.path.chmod(0o600)
@@ -70,6 +78,7 @@ class Connection:
                     "end the programs that have it open, and start adwatch again",
                 )
             self._tally = verify(self._db, self._version())
+            release_journal(self.path)
             self._migrate()
             self._tally.follow(self._db)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -24,6 +24,7 @@ from adwatch.errors import DamagedError
 T = TypeVar("T")
 
 _SIDES: Final = ("-journal", "-wal", "-shm")  # what SQLite keeps beside a file, by its name
+_HELD: Final = "-journal.held"
 _NEWEST: Final = 4  # that are kept, beside the oldest, which is nearest to the cause
 _UNCOUNTED: Final = ("history",)  # it only grows, and nothing is decided by it
 _ROUND: Final = 1 << 128
@@ -43,20 +44,32 @@ def asides(path: Path) -> list[Path]:
     return sorted(one for one in found if not one.name.endswith(_SIDES))
 
 
+def hold_journal(path: Path) -> None:
+    """Keeps a second name of a journal that a crash left: who opens the store takes it away.
+
+    It may not belong to the file, and then it is what damages it.
+    """
+    release_journal(path)
+    with suppress(FileNotFoundError):
+        os.link(path.with_name(path.name + "-journal"), path.with_name(path.name + _HELD))
+
+
+def release_journal(path: Path) -> None:
+    """Lets go of it: the store is whole."""
+    path.with_name(path.name + _HELD).unlink(missing_ok=True)
+
+
 def set_aside(path: Path, cause: str) -> Aside:
     """Gives a damaged file, and what belongs to it, another name; gives that.
 
     Of those set aside before, the oldest and the newest few stay. The journal goes first: a new
     store that found it would delete it.
     """
-    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    name, number = f"{path.name}.damaged-{moment}", 1
-    while any(path.with_name(name + side).exists() for side in ("", *_SIDES)):
-        number += 1
-        name = f"{path.name}.damaged-{moment}-{number}"
-    for side in (*_SIDES, ""):
+    name = f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    held = (_HELD, "-journal")
+    for side, new in (*((side, side) for side in _SIDES), held, ("", "")):
         with suppress(FileNotFoundError):
-            path.with_name(path.name + side).rename(path.with_name(name + side))
+            path.with_name(path.name + side).rename(path.with_name(name + new))
     for old in asides(path)[1:-_NEWEST]:
         for side in ("", *_SIDES):
             old.with_name(old.name + side).unlink(missing_ok=True)
@@ -73,17 +86,10 @@ def verify(db: sqlite3.Connection, version: int) -> Tally:
     (said,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if said != "ok":
         raise _damaged(str(said).replace("\n", " "))
-    with closing(sqlite3.connect(":memory:")) as model:
-        for script in MIGRATIONS[:version]:
-            model.executescript(script)
-        wanted, here = _columns(model), _columns(db)
-    missing = [
-        name
-        for name, columns in wanted.items()
-        if name not in here or here[name][: len(columns)] != columns
-    ]
-    if missing or (not version and here):
-        raise _damaged(f"its schema {version} lacks {', '.join(missing) or 'a version'}")
+    wanted, latest, here = _schema(version), _schema(len(MIGRATIONS)), _columns(db)
+    other = [name for name in latest if here.get(name) != wanted.get(name)]
+    if other:
+        raise _damaged(f"{', '.join(sorted(other))} are not as in schema {version}")
     tally = Tally()
     if version:
         tally.count(db)
@@ -97,6 +103,13 @@ def verify(db: sqlite3.Connection, version: int) -> Tally:
 def _damaged(cause: str) -> DamagedError:
     hint = "adwatch run and adwatch sync set it aside and make another"
     return DamagedError(f"the store is damaged: {cause}", hint)
+
+
+def _schema(version: int) -> dict[str, tuple[str, ...]]:
+    with closing(sqlite3.connect(":memory:")) as model:
+        for script in MIGRATIONS[:version]:
+            model.executescript(script)
+        return _columns(model)
 
 
 def _columns(db: sqlite3.Connection) -> dict[str, tuple[str, ...]]:

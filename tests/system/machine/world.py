@@ -423,7 +423,7 @@ class World:
             self.adwatch.output.unlink(missing_ok=True)
         self._touch_all()
         self._replicate()
-        self._rows, self._first_start = 0, True
+        self._rows, self._first_start = 0, output or self.strict  # else it says who held what
         self.adwatch.start("--verbose")
 
     def _answers(self) -> bool:
