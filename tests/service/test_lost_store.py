@@ -474,6 +474,20 @@ def test_a_store_taken_away_while_it_is_open_is_noticed_at_the_next_write(site: 
     assert site.numbers() == ["100"]
 
 
+def test_a_damaged_row_of_the_history_costs_its_fields_and_nothing_else(site: Site) -> None:
+    """It is not in the digest, which would take ever longer, and nothing is decided by it."""
+    site.users(2)
+    site.turn()
+    site.stop()
+    replaced(store(site), b'["number", "", "101"]', b'["number", "", "101"[')
+    service = site.start()
+    assert kept(site) == []
+    assert [(c.number, bool(c.values)) for c in service.store.history(None, 9)] == [
+        ("100", True),
+        ("101", False),
+    ]
+
+
 def test_a_store_from_before_the_digest_gets_one(site: Site) -> None:
     site.users(3)
     site.turn()

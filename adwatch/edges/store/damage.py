@@ -49,8 +49,8 @@ def hold_journal(path: Path) -> None:
 
     It may not belong to the file, and then it is what damages it.
     """
-    release_journal(path)
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # a file system without links: there is none then
+        release_journal(path)
         os.link(path.with_name(path.name + "-journal"), path.with_name(path.name + _HELD))
 
 

@@ -1,9 +1,9 @@
 """A crash at every effect: the program is killed just before its n-th one, for every n.
 
-`python -m system.crash.sweep`, with EVERY=k for every k-th point alone. An effect is a system call
-that changes something below the installation's folder (SQLite's own included), or the start of a
-reload; "after the n-th" is "before the next". The whole program runs, but for the directory,
-which is in memory; it is forked from a process that has it loaded, so that a round is short.
+An effect is a system call that changes something below the installation's folder (SQLite's own
+included), or the start of a reload; "after the n-th" is "before the next". The whole program runs,
+but for the directory, which is in memory; it is forked from a process that has it loaded, so that
+a round is short.
 """
 
 from __future__ import annotations
@@ -321,8 +321,8 @@ def _difference(good: State, bad: State) -> str:
     return f"the key {good.key} became {bad.key}"
 
 
-def sweep(name: str, every: int, offset: int) -> Result:
-    """Every `every`-th point of one scenario, from `offset` on."""
+def sweep(name: str, every: int, offset: int, jobs: int) -> Result:
+    """The part of a scenario's points that one of several jobs has."""
     from system.crash.scenarios import SCENARIOS
 
     where = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None  # syncing costs nothing
@@ -331,13 +331,23 @@ def sweep(name: str, every: int, offset: int) -> Result:
         effects = one.count()
         one.result.points = len(effects) + 1  # before each, and after the last
         one.result.kinds = Counter(effect.partition(" ")[0] for effect in effects)
-        for number in range(1 + offset % every, len(effects) + 1, every):
+        for number in _chosen(effects, every)[offset::jobs]:
             one.crash(number)
         return one.result
 
 
+def _chosen(effects: list[str], every: int) -> list[int]:
+    """Every `every`-th point within SQLite's own file, which is well tested, and all others."""
+    first = random.randrange(every)
+    return [
+        number
+        for number, effect in enumerate(effects, 1)
+        if number % every == first or "state/adwatch.db" not in effect
+    ]
+
+
 def main() -> int:
-    """One scenario a line: `NAME EVERY OFFSET`; its result as JSON on stdout."""
+    """One scenario a line: `NAME EVERY OFFSET JOBS`; its result as JSON on stdout."""
     import adwatch.cli
     import adwatch.report
     import adwatch.run
@@ -345,34 +355,49 @@ def main() -> int:
 
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
     for line in sys.stdin:
-        name, every, offset = line.rsplit(" ", 2)
-        result = sweep(name, int(every), int(offset))
+        name, every, offset, jobs = line.rsplit(" ", 3)
+        result = sweep(name, int(every), int(offset), int(jobs))
         print(json.dumps(vars(result)), flush=True)
     return 0
 
 
-def swept(names: Any, every: int = 1, jobs: int = 2) -> Iterator[Result]:
-    """The results of some scenarios, each by `jobs` processes that share its points."""
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "effects.so"
-        subprocess.run(
-            ["cc", "-O1", "-shared", "-fPIC", "-o", library, EFFECTS, "-ldl"], check=True
-        )
-        env = {**os.environ, "LD_PRELOAD": str(library), LIBRARY: str(library)}
-        start = [sys.executable, "-m", "system.crash.sweep"]
-        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        workers = [subprocess.Popen(start, env=env, **pipes) for _ in range(jobs)]
-        first = random.randrange(every)
-        try:
-            for name in names:
-                for number, worker in enumerate(workers):
-                    worker.stdin.write(f"{name} {every * jobs} {first + every * number}\n")  # type: ignore[union-attr]
-                    worker.stdin.flush()  # type: ignore[union-attr]
-                yield _joined([json.loads(w.stdout.readline()) for w in workers])  # type: ignore[union-attr]
-        finally:
-            for worker in workers:
-                worker.kill()
-                worker.communicate()
+class Crashes:
+    """Processes that share the points of a sweep; used as a context, for they must end."""
+
+    def __init__(self, jobs: int = 2) -> None:
+        self._jobs = jobs
+        self._workers: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> Crashes:
+        self._folder = tempfile.TemporaryDirectory()
+        library = Path(self._folder.name) / "effects.so"
+        compiler = ["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(EFFECTS), "-ldl"]
+        subprocess.run(compiler, check=True)
+        paths = os.pathsep.join(path for path in sys.path if path)
+        env = {**os.environ, "LD_PRELOAD": str(library), LIBRARY: str(library), "PYTHONPATH": paths}
+        command = [sys.executable, "-m", "system.crash.sweep"]
+        for _ in range(self._jobs):
+            worker = subprocess.Popen(
+                command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            self._workers.append(worker)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.kill()
+            worker.communicate()
+        self._folder.cleanup()
+
+    def sweep(self, name: str, every: int = 1) -> Result:
+        """The points of one scenario, but of those within SQLite's file each `every`-th alone."""
+        for number, worker in enumerate(self._workers):
+            assert worker.stdin is not None
+            worker.stdin.write(f"{name} {every} {number} {self._jobs}\n")
+            worker.stdin.flush()
+        said = [worker.stdout.readline() for worker in self._workers if worker.stdout is not None]
+        assert all(said), "a worker ended; see above"
+        return _joined([json.loads(line) for line in said])
 
 
 def _joined(parts: list[dict[str, Any]]) -> Result:
