@@ -1,6 +1,6 @@
 """Killed before every effect, and at any instant: files stay whole, and the next start converges.
 
-All points, and 200 rounds, are `make soak`'s; here it is every 16th within SQLite's file
+All points, and 200 rounds, are `make soak`'s; here it is every 48th within SQLite's file
 (others each time), and all the rest.
 """
 
@@ -16,7 +16,7 @@ from system.crash.scenarios import SCENARIOS
 from system.crash.sweep import Crashes
 from system.samba import SambaDC
 
-EVERY = 16
+EVERY = 48
 ROUNDS = 15
 
 

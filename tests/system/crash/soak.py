@@ -1,7 +1,7 @@
 """`make crash`: every point of the sweep, and many kills at random instants; prints the figures.
 
-Of the points within SQLite's file each `EVERY`-th alone (1), `ROUNDS` of kills (200); with `FIGURES` naming a document, the tables
-are put into it, between its marks `<!-- crash -->` and `<!-- /crash -->`.
+Of the points within SQLite's file each `EVERY`-th alone (1), `ROUNDS` of kills (200). `FIGURES`
+names a document to put the tables into, between `<!-- crash -->` and `<!-- /crash -->`.
 """
 
 from __future__ import annotations

@@ -321,7 +321,7 @@ def _difference(good: State, bad: State) -> str:
     return f"the key {good.key} became {bad.key}"
 
 
-def sweep(name: str, every: int, offset: int, jobs: int) -> Result:
+def sweep(name: str, every: int, first: int, offset: int, jobs: int) -> Result:
     """The part of a scenario's points that one of several jobs has."""
     from system.crash.scenarios import SCENARIOS
 
@@ -331,14 +331,13 @@ def sweep(name: str, every: int, offset: int, jobs: int) -> Result:
         effects = one.count()
         one.result.points = len(effects) + 1  # before each, and after the last
         one.result.kinds = Counter(effect.partition(" ")[0] for effect in effects)
-        for number in _chosen(effects, every)[offset::jobs]:
+        for number in _chosen(effects, every, first)[offset::jobs]:
             one.crash(number)
         return one.result
 
 
-def _chosen(effects: list[str], every: int) -> list[int]:
+def _chosen(effects: list[str], every: int, first: int) -> list[int]:
     """Every `every`-th point within SQLite's own file, which is well tested, and all others."""
-    first = random.randrange(every)
     return [
         number
         for number, effect in enumerate(effects, 1)
@@ -347,7 +346,7 @@ def _chosen(effects: list[str], every: int) -> list[int]:
 
 
 def main() -> int:
-    """One scenario a line: `NAME EVERY OFFSET JOBS`; its result as JSON on stdout."""
+    """One scenario a line: `NAME EVERY FIRST OFFSET JOBS`; its result as JSON on stdout."""
     import adwatch.cli
     import adwatch.report
     import adwatch.run
@@ -355,8 +354,8 @@ def main() -> int:
 
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
     for line in sys.stdin:
-        name, every, offset, jobs = line.rsplit(" ", 3)
-        result = sweep(name, int(every), int(offset), int(jobs))
+        name, *numbers = line.rsplit(" ", 4)
+        result = sweep(name, *map(int, numbers))
         print(json.dumps(vars(result)), flush=True)
     return 0
 
@@ -391,9 +390,10 @@ class Crashes:
 
     def sweep(self, name: str, every: int = 1) -> Result:
         """The points of one scenario, but of those within SQLite's file each `every`-th alone."""
+        first = random.randrange(every)
         for number, worker in enumerate(self._workers):
             assert worker.stdin is not None
-            worker.stdin.write(f"{name} {every} {number} {self._jobs}\n")
+            worker.stdin.write(f"{name} {every} {first} {number} {self._jobs}\n")
             worker.stdin.flush()
         said = [worker.stdout.readline() for worker in self._workers if worker.stdout is not None]
         assert all(said), "a worker ended; see above"
