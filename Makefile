@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test soak lint bench lock clean
+.PHONY: help setup demo test soak crash lint bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -29,8 +29,11 @@ demo: $(READY) ## the main job, against a Samba AD that it starts itself
 test: $(READY) lint ## everything: lint, unit, contract and system tests
 	timeout --signal=INT --kill-after=60 2100 $(BIN)/pytest
 
-soak: $(READY) ## the state machine for 15 minutes on each combination: SOAK_S=, JOBS=, COMBINATION=
+soak: $(READY) crash ## that, and the state machine for 15 minutes each: SOAK_S=, JOBS=, COMBINATION=
 	PYTHONPATH=tests $(BIN)/python -m system.machine.soak
+
+crash: $(READY) ## killed at every effect, and 200 times at random: EVERY=, ROUNDS=, FIGURES=docs/…
+	PYTHONPATH=tests $(BIN)/python -m system.crash.soak
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from adwatch import __version__
-from adwatch.errors import AdwatchError, ConfigError
+from adwatch.errors import AdwatchError, ConfigError, DamagedError
 
 if TYPE_CHECKING:
     from adwatch.config.schema import Config
@@ -117,10 +117,12 @@ def _load(given: Any, level: int = logging.WARNING) -> Config:
 
 
 @contextmanager
-def _service(config: Config, *, dry: bool = False, secrets: bool = True) -> Iterator[Service]:
+def _service(
+    config: Config, *, dry: bool = False, secrets: bool = True, damaged: bool = False
+) -> Iterator[Service]:
     """A service with its store open: the writer's, or one on a copy that writes nothing.
 
-    Without `secrets` a lost key is no fault.
+    Without `secrets` a lost key is no fault; with `damaged` a damaged store is one to tell of.
     """
     from adwatch.edges.control import Lock
     from adwatch.wiring import build
@@ -131,7 +133,12 @@ def _service(config: Config, *, dry: bool = False, secrets: bool = True) -> Iter
         if not dry:
             service.prepare()
             lock.take()
-        service.open(secrets=secrets)
+        try:
+            service.open(secrets=secrets)
+        except DamagedError as error:
+            if not damaged:
+                raise
+            service.open_without_store(error)
         yield service
     finally:
         service.close()
@@ -257,11 +264,12 @@ def _status(given: Any) -> int:
         said = answer["status"]
         code = STATES.get(said.get("state", "starting"), 1)
     else:
-        with _service(config, dry=True, secrets=False) as service:
+        with _service(config, dry=True, secrets=False, damaged=True) as service:
             meta = service.store.meta
             health = Health(
                 last_success=float(meta("last_success") or 0),
                 last_reconcile=float(meta("last_reconcile") or 0),
+                faults={"store": str(fault)} if (fault := service.store_fault()) else {},
             )
             said, code = status(service, health, service.clock()), NOT_RUNNING
     if given.json:

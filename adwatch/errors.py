@@ -93,6 +93,16 @@ class StoreError(AdwatchError):
     """The state directory cannot be used."""
 
 
+class DamagedError(StoreError):
+    """The store's file is not whole, or not what was written."""
+
+
+class RebuildingError(StoreError):
+    """The store was lost, and another waits for the directory; no command fails by that alone."""
+
+    exit_code = 0
+
+
 class KeyLostError(StoreError):
     """The secret key is gone while peers that were made with it still exist."""
 

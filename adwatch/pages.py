@@ -30,10 +30,11 @@ class Pages:
         modified = float(changed or 0)
         if mark != people:  # HTTP tells times apart by whole seconds
             modified = max(float(int(now)), modified + 1)
-            self._store.remember("phone_book", f"{people} {modified}")
-        self._people = people
         contacts = tuple(self._store.contacts().values())
         self._web.show(phone_book(self._store.served(), contacts, modified))
+        if mark != people:  # last, for on a full disk it fails
+            self._store.remember("phone_book", f"{people} {modified}")
+        self._people = people
 
 
 def phone_book(

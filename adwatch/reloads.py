@@ -319,6 +319,12 @@ class Reloads:
                 self._under_way.errand.wait()
                 self.follow()
 
+    def restart(self) -> None:
+        """Ends what is under way and forgets what is known: the store is another."""
+        self.close()
+        self._before.clear()
+        self._records.clear()
+
     def close(self) -> None:
         """Ends what is under way; it stays owed."""
         if self._under_way is not None:

@@ -11,26 +11,28 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event
 from typing import Any, Final
 
 from adwatch.contacts import Contacts
 from adwatch.core.model import Debt
 from adwatch.core.pace import NEVER, SAVED_S, SHARE, Pace, Tempo
-from adwatch.core.words import line, span
+from adwatch.core.words import line
 from adwatch.edges.agi import Agi
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
 from adwatch.edges.systemd import Systemd
 from adwatch.edges.web import Web
-from adwatch.errors import AdwatchError, CredentialsError, NotTakenError
-from adwatch.handover import Requests
+from adwatch.errors import AdwatchError, CredentialsError, DamagedError, NotTakenError, StoreError
 from adwatch.listeners import Listeners
 from adwatch.names import CallerNames
 from adwatch.pages import Pages
 from adwatch.refusal import Refusal
 from adwatch.report import Health, headline, judged, moment, status, told
+from adwatch.requests import Requests
 from adwatch.service import Service
+from adwatch.troubles import Troubles
 from adwatch.turn import Turn
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ class Runner:
         self._wake = Event()
         self._stop = Event()
         self._woken = Event()
-        self._requests = Requests(self._wake, self._stop)
+        self._requests = Requests(self._stop)
         self._lock = Lock(service.config.state)
         self._server = Server(service.config.state, self._answer)
         self._pages = Pages(service.store, web)
@@ -66,11 +68,13 @@ class Runner:
         self._contacts = Contacts(service.directory, service.store, wanted=wanted)
         self._signals = Signals(self._signalled)
         self._systemd = Systemd(os.environ)
-        self._health = Health(started=time.time(), pid=os.getpid())
+        self._troubles = Troubles()
+        faults = self._troubles.faults
+        self._health = Health(started=time.time(), pid=os.getpid(), faults=faults)
         self._status: dict[str, Any] = {}
-        self._failing: dict[str, tuple[float, int]] = {}
         self._refusal = Refusal(service.store, password)
         self._listening = False
+        self._resumed = False
         self._remembered_at = 0.0
         self._connected_since = 0.0
         self._pace: Pace
@@ -81,16 +85,18 @@ class Runner:
         self._lock.take(_LOCK_WITHIN_S)
         try:
             self._signals.open((signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD))
-            self._service.open()
+            self._service.open(resume=False)
             self._service.reloads.woken = self._wake.set
             self._begin()
+            self._guard(self._resume)
             self._server.open()
             self._systemd.ready()
             log.info(line("started", pid=os.getpid(), peers=self._service.store.count()))
             while not self._stop.is_set():
-                self._step()
+                self._guard(self._step)
             log.info(line("stopped"))
-            self._remember()
+            with suppress(StoreError):
+                self._remember()
         finally:
             self._server.close()
             self._listeners.close()
@@ -116,29 +122,54 @@ class Runner:
         funds += SHARE * max(0.0, wall - ended)
         self._pace = Pace.begin(tempo, now, min(max(due, 0.0), tempo.reconcile), funds)
         self._pace = self._pace.owes_comparison(owed=bool(store.owed("compare")))
-        self._contacts.begin()
         self._pace = self._pace.owes_contacts(now, owed=self._contacts.owed())
-        turn = Turn()
+        self._mind_refusal(now)
+
+    def _resume(self) -> None:
+        """Serves the cache, and takes up what a process before may have left undone."""
+        turn, now = Turn(), time.monotonic()
+        self._service.resume()
+        self._contacts.begin()
         self._service.publish(turn)
         if self._service.reloads.owed():  # by a process that was here before, perhaps
             self._pace = self._pace.owes_reload(now)
         self._pace = self._pace.saw(now, odd=self._service.reloads.odd())
-        self._note(turn)
-        self._mind_refusal(now)
+        self._note_beside(turn)
         self._show()
+        self._resumed = True
+
+    def _guard(self, do: Callable[[], None]) -> None:
+        """Does something; what the store refuses is noted, and tried again after a while.
+
+        A store that is lost while it is in use is opened again as at a start.
+        """
+        try:
+            do()
+        except DamagedError as error:
+            self._troubles.failed("store", error)
+            self._service.reopen()
+            self._resumed = False
+            self._woken.set()
+        except StoreError as error:
+            self._troubles.failed("store", error)
+            self._publish_status()
+            self._stop.wait(_LOOK_AGAIN_S)
 
     def _show(self) -> None:
         """Hands what the store has to those who only read it."""
         self._pages.renew(time.time())
         self._names.renew()
         self._publish_status()
+        if time.monotonic() - self._remembered_at > _REMEMBER_S:
+            self._remember()
 
     def _step(self) -> None:
         """Does what is due, then waits for the next thing that is."""
         self._systemd.alive()
         for name, fault in self._listeners.open(time.monotonic(), random.random()):  # noqa: S311
-            self._told(name, fault)
-        self._requests.answer(self._done)
+            self._troubles.told(name, fault)
+        self._requests.answer(self._do, self._publish_status)
+        self._mind_store()
         if self._woken.is_set():
             self._woken.clear()
             self._pace = self._pace.woken(time.monotonic())
@@ -157,8 +188,17 @@ class Runner:
             self._wake.wait(self._wait())
             self._wake.clear()
 
+    def _mind_store(self) -> None:
+        """Lets nothing go on before the store can be written again."""
+        if "store" in self._troubles:
+            self._remember()
+            if not self._service.store.meta("damaged"):
+                self._troubles.over("store")
+        if not self._resumed:
+            self._resume()
+
     def _wait(self) -> float:
-        if self._requests.waiting():
+        if self._requests.waiting:
             return 0.0
         now = time.monotonic()
         wait = min(self._pace.wait(now), self._listeners.wait(now), self._systemd.ping_s)
@@ -172,7 +212,7 @@ class Runner:
         turn = self._service.turn(how, lambda _: self._systemd.alive())
         self._health.turned = True
         now = time.monotonic()
-        fault = turn.faults.get("directory")
+        fault = turn.faults.get("directory") or turn.faults.get("store")
         if fault is None:
             self._health.last_success = wall
             expiry = self._service.store.next_expiry()
@@ -230,7 +270,7 @@ class Runner:
             ends = moment(time.time() + rest)
             hint = "another password is tried at once"
             fault = CredentialsError(f"the account was refused; it is tried again at {ends}", hint)
-            self._failed("directory", fault)
+            self._troubles.failed("directory", fault)
 
     def _look_after_reload(self) -> None:
         """Begins, follows and ends reloads; a failure stays owed and is tried again."""
@@ -245,13 +285,15 @@ class Runner:
                 return
             if reloads.follow():
                 self._pace = self._pace.reload_done()
-                self._recovered("asterisk")
+                self._troubles.over("asterisk")
             if not reloads.under_way():
                 self._pace = self._pace.saw(now, odd=reloads.odd())
+        except StoreError:
+            raise
         except AdwatchError as error:
             taken = not isinstance(error, NotTakenError)
             self._pace = self._pace.reload_failed(now, random.random(), taken=taken)  # noqa: S311
-            self._failed("asterisk", error)
+            self._troubles.failed("asterisk", error)
 
     def _look_after_contacts(self) -> None:
         """Reads the contacts that are owed, once the users are read; a failure stays owed."""
@@ -261,47 +303,18 @@ class Runner:
         try:
             self._contacts.read()
             self._pace = self._pace.owes_contacts(now, owed=False)
-            self._told("contacts", None)
+            self._troubles.told("contacts", None)
+        except StoreError:
+            raise
         except AdwatchError as error:
             self._pace = self._pace.contacts_failed(now, random.random())  # noqa: S311
-            self._told("contacts", error)
-
-    def _told(self, part: str, fault: AdwatchError | None) -> None:
-        """Notes how a part that is no part of a turn does."""
-        if fault is None:
-            self._recovered(part)
-        else:
-            self._failed(part, fault)
+            self._troubles.told("contacts", error)
 
     def _note(self, turn: Turn) -> None:
         """Logs what began or ended, never what merely goes on."""
         beside = {"asterisk", "contacts"} | self._listeners.names | turn.faults.keys()
-        for part in [part for part in self._health.faults if part not in beside]:
-            self._recovered(part)
+        self._troubles.over_but(beside)
         self._note_beside(turn)
-
-    def _failed(self, part: str, fault: AdwatchError) -> None:
-        since, count = self._failing.get(part, (time.time(), 0))
-        self._failing[part] = since, count + 1
-        changed = self._health.faults.get(part) != str(fault)
-        self._health.faults[part] = str(fault)
-        if changed or (count + 1) & count == 0:  # the first, the second, the fourth, …
-            log.error(
-                line(
-                    "fault",
-                    part=part,
-                    cause=fault.message,
-                    hint=fault.hint or None,
-                    times=count + 1,
-                )
-            )
-
-    def _recovered(self, part: str) -> None:
-        if part in self._failing:
-            since, count = self._failing.pop(part)
-            del self._health.faults[part]
-            lasted = span(time.time() - since)
-            log.info(line("recovered", part=part, failures=count, lasted=lasted))
 
     def _publish_status(self) -> None:
         """Makes the status that other threads hand out."""
@@ -309,8 +322,6 @@ class Runner:
         self._health.listens = self._listeners.listening
         self._status = status(self._service, self._health, time.time())
         self._systemd.status(headline(self._status))
-        if time.monotonic() - self._remembered_at > _REMEMBER_S:
-            self._remember()
 
     def _remember(self) -> None:
         """Keeps what `status` shows while nothing runs."""
@@ -335,13 +346,7 @@ class Runner:
             if self._health.last_success:
                 directory["lag_seconds"] = round(time.time() - self._health.last_success, 3)
             return {"exit": 0, "status": {**fresh, "directory": directory}}
-        return self._requests.ask(said)
-
-    def _done(self, said: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return self._do(said)
-        finally:
-            self._publish_status()
+        return self._requests.hand_over(said, self._wake.set)
 
     def _do(self, said: dict[str, Any]) -> dict[str, Any]:
         command = said.get("command")
@@ -366,4 +371,4 @@ class Runner:
         if turn.wrote:
             self._pace = self._pace.owes_reload(time.monotonic())
         for part, fault in turn.faults.items():
-            self._failed(part, fault)
+            self._troubles.failed(part, fault)

@@ -35,8 +35,16 @@ from adwatch.edges.asterisk import Pbx
 from adwatch.edges.directory import Directory
 from adwatch.edges.keyfile import KeyFile
 from adwatch.edges.store import Store
-from adwatch.errors import AdwatchError, HeldError, OutputError
+from adwatch.errors import (
+    AdwatchError,
+    DamagedError,
+    HeldError,
+    OutputError,
+    RebuildingError,
+    StoreError,
+)
 from adwatch.output import Output
+from adwatch.rebuild import HEALS, LastOutputs, rebuild
 from adwatch.reloads import Reloads
 from adwatch.turn import Turn
 
@@ -68,6 +76,7 @@ class Service:
         self.dry = dry
         self.clock = clock
         self.written: dict[str, float] = {}
+        self._damaged: StoreError | None = None
         verify = config.asterisk.verify
         now = lambda: self.clock()  # noqa: E731, PLW0108 - tests set another
         self.reloads = Reloads(outputs, store, pbx, now, verify=verify)
@@ -77,21 +86,44 @@ class Service:
             self._refusals,
         )
 
-    def open(self, *, secrets: bool = True) -> None:
-        """Opens the store and the key. A first start is one with neither store nor output."""
+    def open(self, *, secrets: bool = True, resume: bool = True) -> None:
+        """Opens the store and the key. A first start is one with neither store nor output.
+
+        A store that is lost is begun anew from what is left. Without `resume`, that is to follow.
+        """
         if self.dry:
             self.store.open_copy()
-        used = self.store.exists() or any(asterisk.read(o.path).strip() for o in self.outputs)
+        last = LastOutputs(self.config.state, self.outputs)
         if secrets and not self.config.secrets.attribute:
-            self.key.open(fresh=not used, write=not self.dry)
+            fresh = not (self.store.used() or last.any)
+            self.key.open(fresh=fresh, write=not self.dry)
         if not self.dry:
             self.store.open()
-            for output in self.outputs:
-                asterisk.sweep(output.path)
+            self._sweep()
+            if not self.store.begun():
+                rebuild(self.store, self.outputs, last, self.clock())
+        if resume:
+            self.resume(secrets=secrets)
+
+    def reopen(self) -> None:
+        """Opens the store again, after it turned out to be lost while it was in use."""
+        self.reloads.restart()
+        self.store.close()
+        self.open(resume=False)
+
+    def resume(self, *, secrets: bool = True) -> None:
+        """Owes what a process before may have left undone."""
         if self.store.cursor():
             self._owe_all()  # one may have been lost, changed or added
             if secrets:
                 self._plan_again()
+
+    def _sweep(self) -> None:
+        """Removes what a crash left half written."""
+        for output in self.outputs:
+            asterisk.sweep(output.path)
+            asterisk.sweep(lastgood.path_of(self.config.state, output.name))
+        self.key.sweep()
 
     def prepare(self) -> None:
         """Makes the state directory where it is missing."""
@@ -124,7 +156,19 @@ class Service:
             self._take(self._read(how, progress), turn, compared=how == "compare")
         self.publish(turn)
         turn.held = len(self.store.pending())
+        if fault := self.store_fault():
+            turn.faults.setdefault("store", fault)
         return turn
+
+    def store_fault(self) -> StoreError | None:
+        """What stands against the store until the directory has been read again."""
+        said = self.store.meta("damaged")
+        return RebuildingError(said, HEALS) if said else self._damaged
+
+    def open_without_store(self, fault: DamagedError) -> None:
+        """Opens an empty copy in place of a damaged store, to tell of it."""
+        self._damaged = fault
+        self.store.open_nothing()
 
     def _owe_all(self) -> None:
         for output in self.outputs:
@@ -171,7 +215,7 @@ class Service:
         if batch.full:
             self._refuse_to_forget(mapped)
         digest = {"mapping": self.mapper.digest, "last_reconcile": str(batch.at)}
-        marks = digest if batch.full else {}
+        marks = {**digest, "damaged": ""} if batch.full else {}
         turn.changes = self._commit(
             batch, mapped, compared=compared or batch.full, everybody=batch.full, marks=marks
         )
@@ -191,7 +235,8 @@ class Service:
         window = batch.at - self.config.safety.window
         claims = [candidate.key for candidate in mapped.values() if candidate.key]
         guids = None if everybody else batch.asked | self.store.approved()
-        known = replace(self.store.known(guids, claims, window), comparable=self._comparable(batch))
+        known = self.store.known(guids, claims, window)
+        known = replace(known, comparable=self._comparable(batch), holders=self._holders(mapped))
         plan = make_plan(known, batch, mapped, self._rules)
         if everybody:
             marks = {**marks, "outputs": self._digests()}
@@ -200,6 +245,12 @@ class Service:
         for change in plan.history:
             log.info(change_line(change))
         return plan.history
+
+    def _holders(self, mapped: Mapping[str, Candidate]) -> Mapping[str, str]:
+        """Who had the numbers that several ask for, where the last outputs alone know it."""
+        if self.store.cursor() is not None:
+            return {}
+        return LastOutputs(self.config.state, self.outputs).holders(mapped)
 
     def _comparable(self, batch: Batch) -> bool:
         """Whether a batch was read from the database, and for the mapping, that is known."""
@@ -210,16 +261,21 @@ class Service:
     def _refuse_to_forget(self, mapped: Mapping[str, Candidate]) -> None:
         """Stops a lost store from dropping the peers that the outputs still have.
 
-        Without a store the safety stop has nothing to compare with but the last outputs.
+        Of the users that the store does not know, either, the safety stop has nothing to compare
+        with but the last outputs.
         """
         if self.store.cursor() is not None:
             return
         peers = [candidate.peer for candidate in mapped.values() if candidate.peer]
+        here = {peer.guid for peer in peers}
+        known = [one.peer for one in self.store.served() if one.peer.guid not in here]
+        peers += known  # the plan will judge of these
         for output in self.outputs:
             before = output.records(asterisk.read(output.path))
             fitting = (peer for peer in peers if not output.renderer.refusal(peer))
             lost = before - output.records(output.renderer.document(fitting)) if before else before
-            if lost and (lost == before or self._rules.safety.stops(len(lost), len(before))):
+            many = self._rules.safety.stops(len(lost) + len(known), len(before))
+            if lost and (lost == before or many):
                 raise HeldError(
                     f"the store is lost, and the directory shows {len(lost)} fewer of the"
                     f" {len(before)} {output.kind} in {output.path}",
@@ -236,8 +292,8 @@ class Service:
 
     def publish(self, turn: Turn) -> None:
         """Writes every output that is owed, and the debt of its reload before it."""
-        if self.dry:
-            return
+        if self.dry or self.store.cursor() is None:
+            return  # of a lost store only some peers may be known
         owed = self.store.owed("publish")
         served = self.store.served() if owed else []
         for output in self.outputs:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from adwatch.core.model import Change
-from adwatch.errors import AdwatchError, HeldError
+from adwatch.errors import AdwatchError, DamagedError, HeldError, StoreError
 
 
 @dataclass(slots=True)
@@ -22,9 +22,16 @@ class Turn:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Keeps a part's fault from starving the others; a bug still goes through."""
+        """Keeps a part's fault from starving the others; a bug still goes through.
+
+        What the store refuses is the store's fault, whoever asked.
+        """
         try:
             yield
+        except DamagedError:
+            raise  # nothing can go on
+        except StoreError as error:
+            self.faults["store"] = error
         except AdwatchError as error:
             self.faults[name] = error
 

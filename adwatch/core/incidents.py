@@ -1,4 +1,4 @@
-"""Incidents: what is wrong becomes messages, one at its beginning, some while it lasts, one at its end.
+"""Incidents: a message when something begins to be wrong, reminders, and one when it is over.
 
 Pure: conditions as they are now, and what is known of before, give what is known next and the
 messages that are due. Times are seconds of a clock that never jumps.

@@ -316,7 +316,8 @@ class Known:
     `total` counts the peers served now, `base` those at the window's begin; `outputs` are those
     that the served peers were judged for (None: all), and only from those can a peer be lost.
     `comparable` says that the batch was read from the same database as what is known, for the
-    same mapping.
+    same mapping. `holders` are the GUIDs of who is known to have had a number (as `Peer.key`)
+    although no peer is, because the store was lost.
     """
 
     candidates: Mapping[str, Candidate]
@@ -328,6 +329,7 @@ class Known:
     base: int
     outputs: frozenset[str] | None = None
     comparable: bool = False
+    holders: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,6 +178,7 @@ class _Serving:
         """Who held the number keeps it; else the older account, then the lower GUID."""
         holder = self._known.served.get(candidate.guid)
         incumbent = holder is not None and holder.peer.key == candidate.key
+        incumbent = incumbent or self._known.holders.get(candidate.key) == candidate.guid
         return not incumbent, candidate.created, candidate.guid
 
     def _refused(self, peer: Peer) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from adwatch.core.secrets import KEY_OCTETS, derive
@@ -49,10 +50,17 @@ class KeyFile:
             raise self._unusable(error) from error
         return True
 
+    def sweep(self) -> None:
+        """Removes what a crash in the middle of writing left behind."""
+        for path in (self.path, self._counts_path):
+            with suppress(OSError):
+                _temporary(path).unlink(missing_ok=True)
+
     def _make(self) -> None:
         temporary = self._write_beside(self.path, self._key.hex() + "\n")
         try:
             os.link(temporary, self.path)  # unlike a rename, never over another key
+            _sync_directory(self.path.parent)
         except OSError as error:
             raise self._unusable(error) from error
         finally:
@@ -97,7 +105,7 @@ class KeyFile:
 
     def _write_beside(self, target: Path, text: str) -> Path:
         """Writes a text to a temporary file beside its target, readable by adwatch alone."""
-        path = target.with_name(f".{target.name}.adwatch~")
+        path = _temporary(target)
         try:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
                 owner = path.parent.stat()
@@ -107,6 +115,8 @@ class KeyFile:
                 f.flush()
                 os.fsync(f.fileno())
         except OSError as error:
+            with suppress(OSError):  # on a full disk it would take the last block
+                path.unlink(missing_ok=True)
             raise self._unusable(error) from error
         return path
 
@@ -114,9 +124,27 @@ class KeyFile:
         """Gives a user another secret, for good."""
         counts = {**self._counts, guid: self._counts.get(guid, 0) + 1}
         text = json.dumps(counts, sort_keys=True) + "\n"
-        self._write_beside(self._counts_path, text).replace(self._counts_path)
+        temporary = self._write_beside(self._counts_path, text)
+        try:
+            temporary.replace(self._counts_path)
+            _sync_directory(self._counts_path.parent)
+        except OSError as error:
+            raise self._unusable(error) from error
         self._counts = counts
 
     def secret(self, guid: str) -> str:
         """A user's secret."""
         return derive(self._key, guid, self._counts.get(guid, 0))
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name}.adwatch~")
+
+
+def _sync_directory(path: Path) -> None:
+    """Makes a name last beyond a loss of power; without its key every peer would be lost."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -236,15 +236,17 @@ def test_an_unknown_peer_has_no_secret(adwatch: Adwatch) -> None:
     assert not (adwatch.folder / "state").exists()
 
 
-def test_a_damaged_store_is_said_and_kept(adwatch: Adwatch) -> None:
+def test_a_damaged_store_is_said_set_aside_and_kept(adwatch: Adwatch) -> None:
     state = adwatch.folder / "state"
     state.mkdir()
     (state / "adwatch.db").write_bytes(b"garbage" * 1000)
     (state / "secret.key").write_text("00" * 32)
     done = adwatch("sync")
-    assert done.returncode == 1
-    assert "is damaged" in done.stderr
-    assert (state / "adwatch.db").read_bytes() == b"garbage" * 1000
+    assert done.returncode == 4
+    (kept,) = state.glob("adwatch.db.damaged-*")
+    assert "the store was damaged (file is not a database)" in done.stderr
+    assert f"it is kept as {kept.name}" in done.stderr
+    assert kept.read_bytes() == b"garbage" * 1000
 
 
 def test_every_command_is_documented(adwatch: Adwatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from adwatch.config.load import load
 from adwatch.core.model import Change
+from adwatch.edges.store import Store
 from adwatch.errors import (
     CredentialsError,
     DirectoryError,
@@ -652,9 +653,10 @@ def test_an_output_that_is_lost_together_with_the_cursor_is_written_again(site: 
     site.domain.add_user("ryabov", telephoneNumber="502")
     site.turn()
     site.stop()
-    with closing(sqlite3.connect(site.folder / "state" / "adwatch.db")) as database:
-        database.execute("DELETE FROM meta WHERE key = 'cursor'")
-        database.commit()
+    store = Store(site.folder / "state")
+    with closing(store):
+        store.open()
+        store.remember("cursor", "")
     site.path.unlink()
     site.turn()
     assert site.numbers() == ["502"]
@@ -670,7 +672,7 @@ def test_a_change_whose_rows_could_not_be_stored_is_read_again(site: Site) -> No
         full = "CREATE TRIGGER full BEFORE INSERT ON history BEGIN SELECT RAISE(ABORT, 'full'); END"
         database.execute(full)
         database.commit()
-        assert isinstance(service.turn().faults["directory"], StoreError)
+        assert isinstance(service.turn().faults["store"], StoreError)
         database.execute("DROP TRIGGER full")
         database.commit()
     site.turn()

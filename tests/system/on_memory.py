@@ -1,6 +1,7 @@
 """`adwatch run` over a domain in memory, for sizes that Samba takes minutes to fill.
 
-`python -m system.on_memory CONFIG COUNT`; then on stdin `add N` or `change N`, one a line.
+`python -m system.on_memory CONFIG COUNT`; then on stdin `add N`, `change N`, `away` or `back`, one
+a line; `COUNT away` begins without the directory.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from adwatch import journal
 from adwatch.config.load import load
 from adwatch.core.model import Batch
+from adwatch.errors import DirectoryError
 from adwatch.run import Runner
 from adwatch.testing import MemoryDirectory
 from adwatch.wiring import build
@@ -40,12 +42,14 @@ class Shared(MemoryDirectory):
 
     def obey(self) -> None:
         for line in sys.stdin:
-            verb, number = line.split()
+            verb, _, number = line.strip().partition(" ")
             with self.lock:
                 if verb == "add":
                     self.add_user(f"u{number}", telephoneNumber=number)
-                else:
+                elif verb == "change":
                     self.modify(f"CN=u{number},{STAFF}", department="changed")
+                else:
+                    self.fault = DirectoryError("it is away") if verb == "away" else None
             self.wake()
 
 
@@ -54,6 +58,7 @@ def main() -> int:
     domain = Shared(STAFF)
     for number in range(10_000, 10_000 + int(sys.argv[2])):
         domain.add_user(f"u{number}", telephoneNumber=str(number))
+    domain.fault = DirectoryError("it is away") if "away" in sys.argv else None
     Thread(target=domain.obey, daemon=True).start()
     service = build(load(Path(sys.argv[1])), directory=domain)
     return Runner(service, lambda: "p").run()

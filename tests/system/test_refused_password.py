@@ -14,6 +14,7 @@ import pytest
 from ldap3 import BASE
 from program import Adwatch, wait_for
 
+from adwatch.edges.store import Store
 from system.conftest import Make
 from system.samba import SambaDC
 
@@ -62,15 +63,16 @@ def _fault(adwatch: Adwatch) -> str:
 
 
 @contextmanager
-def kept(adwatch: Adwatch) -> Iterator[sqlite3.Connection]:
+def kept(adwatch: Adwatch) -> Iterator[Store]:
     """The store of an adwatch that does not run."""
-    with closing(sqlite3.connect(adwatch.folder / "state" / STORE)) as database, database:
-        yield database
+    with closing(Store(adwatch.folder / "state")) as store:
+        store.open()
+        yield store
 
 
 def refusal(adwatch: Adwatch) -> dict[str, Any]:
     """What one process leaves to the next."""
-    with kept(adwatch) as database:
+    with closing(sqlite3.connect(adwatch.folder / "state" / STORE)) as database:
         (text,) = database.execute("SELECT value FROM meta WHERE key = 'refused'").fetchone()
     said: dict[str, Any] = json.loads(text)
     return said
@@ -142,8 +144,8 @@ def test_the_rests_go_on_growing_over_a_restart_that_comes_after_one(
     adwatch.kill()
     said = refusal(adwatch)
     said["until"] = time.time() - 1  # as if the process had come back a minute later
-    with kept(adwatch) as database:
-        database.execute("UPDATE meta SET value = ? WHERE key = 'refused'", [json.dumps(said)])
+    with kept(adwatch) as store:
+        store.remember("refused", json.dumps(said))
     adwatch.start()
     wait_for("it was refused again", lambda: wrong_passwords(dc, account) == 2)
     wait_for("it is kept", lambda: refusal(adwatch)["until"] > time.time())

@@ -1,16 +1,12 @@
-"""What adwatch remembers: one SQLite file, one writer, one transaction a turn.
+"""What adwatch remembers: rows in, rows out, one transaction a turn.
 
-The rollback journal is used rather than WAL: the store is small, and the SQLite versions in
-use today can corrupt a WAL (fixed in 3.51.3). SQL stays within what PostgreSQL takes too.
+SQL stays within what PostgreSQL takes too.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -30,110 +26,59 @@ from adwatch.core.model import (
     Served,
 )
 from adwatch.edges.store import rows
-from adwatch.edges.store.migrations import MIGRATIONS
-from adwatch.errors import StoreError
+from adwatch.edges.store.connection import Connection
+from adwatch.edges.store.damage import Left, asides, salvage
 
 NAME: Final = "adwatch.db"
-_BUSY_S: Final = 10.0
 _PART: Final = 500
 _NONE: Final = (None, "{}")
 
 
-class Store:
+class Store(Connection):
     """The rows. `open()` for the one writer, `open_copy()` for anybody who only looks.
 
     Every method raises StoreError where SQLite refuses.
     """
 
     def __init__(self, state: Path) -> None:
-        self.path = state / NAME
-        self._db: sqlite3.Connection | None = None
-
-    def open(self) -> None:
-        """Opens the file, makes it where it is missing, and brings an older one up to date."""
-        with self._translated():
-            made = not self.path.exists()
-            self._db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
-            if made:
-                self.path.chmod(0o600)
-                _give_to_owner_of(self.path.parent, self.path)
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._migrate()
-
-    def open_copy(self) -> None:
-        """Opens a copy in memory, to try on it what the file must not see."""
-        with self._translated():
-            self._db = sqlite3.connect(":memory:", isolation_level=None)
-            if self.exists():
-                uri = f"{self.path.absolute().as_uri()}?mode=ro"
-                with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_S)) as source:
-                    source.backup(self._db)
-            self._migrate()
+        super().__init__(state / NAME)
 
     def exists(self) -> bool:
         """Whether there is a file at all; an empty one counts as none."""
         return self.path.exists() and self.path.stat().st_size > 0
 
-    def close(self) -> None:
-        """Closes the file."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+    def used(self) -> bool:
+        """Whether there is a store, or was one that had to be set aside."""
+        return self.exists() or bool(asides(self.path))
 
-    def _migrate(self) -> None:
-        (version,) = self._rows("PRAGMA user_version")[0]
-        if version > len(MIGRATIONS):
-            raise StoreError(
-                f"{self.path} was written by a newer adwatch (schema {version})",
-                "install that version again, or move the file away and sync",
-            )
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            with self._transaction():
-                for statement in script.split(";"):
-                    self._run(statement)
-                self._run(f"PRAGMA user_version = {number}")
+    def begun(self) -> bool:
+        """Whether anything has ever been written to it."""
+        return bool(self._rows("SELECT 1 FROM meta LIMIT 1"))
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            hint = "look at the directory's owner, its free space and its mode"
-            raise StoreError(f"the store {self.path} can't be used: {error}", hint) from error
-        except sqlite3.DatabaseError as error:
-            hint = "move it away and run adwatch sync: the key keeps every secret"
-            raise StoreError(f"the store {self.path} is damaged: {error}", hint) from error
-        except OSError as error:
-            raise StoreError(
-                f"{self.path}: {error.strerror}", "see who owns the state directory"
-            ) from error
+    def left(self) -> Left:
+        """What can be read of the store that was set aside last; nothing where there is none."""
+        found = asides(self.path)
+        return salvage(found[-1]) if found else Left()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._run("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            assert self._db is not None
-            if self._db.in_transaction:
-                self._db.rollback()
-            raise
-        self._run("COMMIT")
+    def restore(
+        self, left: Left, served: Iterable[Served], debts: Iterable[Debt], fault: str
+    ) -> None:
+        """Begins a store with what is left of another.
 
-    def _run(self, sql: str, values: Sequence[Any] = ()) -> None:
-        assert self._db is not None, "open() first"
-        with self._translated():
-            self._db.execute(sql, values)
-
-    def _many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        assert self._db is not None, "open() first"
-        with self._translated():
-            self._db.executemany(sql, rows)
-
-    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        assert self._db is not None, "open() first"
-        with self._translated():
-            return self._db.execute(sql, values).fetchall()
+        Of the peers only those given, and of the holds only theirs; `fault` stands under
+        `damaged` until the directory has been read.
+        """
+        numbers = {one.peer.key: one for one in served}
+        peers = {one.peer.guid: one for one in numbers.values()}
+        with self._transaction():
+            self._put_served(peers.values())
+            self._put_holds(hold for hold in left.holds if hold.guid in peers)
+            self._many("INSERT INTO losses VALUES (?, ?)", left.losses.items())
+            self._many("INSERT INTO contacts VALUES (?, ?)", map(rows.contact_row, left.contacts))
+            self._record(left.history)
+            for debt in debts:
+                self.owe(debt)
+            self.remember("damaged", fault)
 
     def _where(self, table: str, column: str, values: Iterable[str] | None) -> Iterator[Any]:
         """Rows whose column is among the values; None means every row."""
@@ -250,12 +195,9 @@ class Store:
             self._delete("candidates", plan.drop)
             self._many(rows.PUT_CANDIDATE, map(rows.candidate_row, plan.put))
             self._delete("served", plan.end | {s.peer.guid for s in plan.serve})
-            self._many("INSERT INTO served VALUES (?, ?, ?, ?)", map(rows.served_row, plan.serve))
+            self._put_served(plan.serve)
             self._delete("holds", plan.release | {hold.guid for hold in plan.hold})
-            self._many(
-                "INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (tuple(asdict(hold).values()) for hold in plan.hold),
-            )
+            self._put_holds(plan.hold)
             self._run("DELETE FROM losses WHERE at < ?", (forget,))
             self._delete("losses", plan.losses)
             self._many("INSERT INTO losses VALUES (?, ?)", ((g, batch.at) for g in plan.losses))
@@ -279,6 +221,15 @@ class Store:
 
     def _delete(self, table: str, guids: Iterable[str]) -> None:
         self._many(f"DELETE FROM {table} WHERE guid = ?", ((guid,) for guid in guids))  # noqa: S608
+
+    def _put_served(self, served: Iterable[Served]) -> None:
+        self._many("INSERT INTO served VALUES (?, ?, ?, ?)", map(rows.served_row, served))
+
+    def _put_holds(self, holds: Iterable[Hold]) -> None:
+        self._many(
+            "INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (tuple(asdict(hold).values()) for hold in holds),
+        )
 
     def _record(self, changes: Iterable[Change]) -> None:
         self._many(
@@ -390,10 +341,3 @@ class Store:
         """The debts of a kind by subject."""
         found = self._rows("SELECT * FROM debts WHERE kind = ? ORDER BY subject", (kind,))
         return {row[1]: Debt(*row) for row in found}
-
-
-def _give_to_owner_of(directory: Path, path: Path) -> None:
-    """Lets root's commands and the service's user share the state: files get its owner."""
-    if os.geteuid() == 0:
-        owner = directory.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)

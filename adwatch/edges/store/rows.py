@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -91,9 +92,11 @@ def served_row(served: Served) -> tuple[str, str, str | None, str]:
 
 
 def change(row: Any) -> Change:
-    """A change from its row of history."""
+    """A change from its row of history, without the fields where they are damaged."""
     at, what, guid, number, login, values, reason = row
-    fields = tuple((str(f), str(o), str(n)) for f, o, n in json.loads(values))
+    fields: tuple[tuple[str, str, str], ...] = ()
+    with suppress(ValueError, TypeError):  # nothing but the digest, which leaves it out, would tell
+        fields = tuple((str(f), str(o), str(n)) for f, o, n in json.loads(values))
     return Change(at, what, guid, number, login, fields, reason)
 
 

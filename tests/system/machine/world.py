@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import sqlite3
 import time
 import uuid
 from collections import Counter
@@ -25,6 +24,7 @@ from ldap3.utils.conv import escape_bytes
 from ldap3.utils.dn import escape_rdn, safe_rdn
 from program import LONGEST_S, Adwatch
 
+from adwatch.edges.store import Store
 from system.machine.oracle import (
     VARIANTS,
     Expected,
@@ -423,7 +423,7 @@ class World:
             self.adwatch.output.unlink(missing_ok=True)
         self._touch_all()
         self._replicate()
-        self._rows, self._first_start = 0, True
+        self._rows, self._first_start = 0, output or self.strict  # else it says who held what
         self.adwatch.start("--verbose")
 
     def _answers(self) -> bool:
@@ -462,18 +462,17 @@ class World:
         self.adwatch.kill()
         store = self._folder / "state" / "adwatch.db"
         if store.exists():
-            with closing(sqlite3.connect(store)) as database:
-                found = database.execute("SELECT value FROM meta WHERE key = 'cursor'").fetchone()
+            with closing(Store(store.parent)) as rows:  # which writes the digest, too
+                rows.open()
+                found = rows.meta("cursor")
                 if found and how == "lost":
                     if self.strict:  # as lose_state does, and for the same reason
                         self.adwatch.output.unlink(missing_ok=True)
-                    database.execute("DELETE FROM meta WHERE key = 'cursor'")
+                    rows.remember("cursor", "")
                 elif found and how == "garbage":
-                    database.execute("UPDATE meta SET value = ? WHERE key = 'cursor'", ("{x",))
-                elif found and not found[0].startswith("{x"):  # spoilt, and not read since
-                    text = json.dumps(_spoilt(json.loads(found[0]), how, amount))
-                    database.execute("UPDATE meta SET value = ? WHERE key = 'cursor'", (text,))
-                database.commit()
+                    rows.remember("cursor", "{x")
+                elif found and not found.startswith("{x"):  # spoilt, and not read since
+                    rows.remember("cursor", json.dumps(_spoilt(json.loads(found), how, amount)))
         self.adwatch.start("--verbose")
 
     def configure(self, variant: str, strict: bool = False) -> None:
