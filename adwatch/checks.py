@@ -16,6 +16,7 @@ from adwatch.core.ldapfilter import filter_attributes
 from adwatch.core.mapping import ALWAYS_ASKED
 from adwatch.core.model import Entry, Reach
 from adwatch.edges import asterisk
+from adwatch.edges.alerts import Errand, Target
 from adwatch.edges.asterisk import Pbx, Wanted
 from adwatch.edges.control import ask
 from adwatch.edges.directory.active import ActiveDirectory
@@ -31,6 +32,7 @@ from adwatch.wiring import (
     make_directory,
     make_mapper,
     make_pbx,
+    make_targets,
     make_web,
     proof_reader,
 )
@@ -69,14 +71,14 @@ def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
     directory = make_directory(config, make_mapper(config))
     service = build(config, dry=True, directory=directory)
     yield Result(True, "configuration", str(config.origin))
-    for key, sentence in config.not_yet():
-        yield Result(False, key, sentence, "leave it out until then")
     yield _try(_PROOFS[config.directory.auth], lambda: _proof(config))
     yield from _files(config)
     if config.http is not None:
         yield _try(f"http {config.http.listen}", lambda: _http(config))
     if config.agi is not None:
         yield _try(f"agi {config.agi}", lambda: _agi(config))
+    for target in make_targets(config):
+        yield _try(f"alerts {target.shown}", lambda: _alert(target))  # noqa: B023 - called at once
     if offline:
         return
     try:
@@ -90,6 +92,14 @@ def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
         service.close()
     if any(output.reload for output in config.outputs):
         yield from _asterisk(config, service.outputs)
+
+
+def _alert(target: Target) -> str:
+    """Has Apprise look at a target's URL; only `adwatch alert test` sends anything."""
+    answer = Errand(target.url(), None).wait()
+    if not answer.good:
+        raise AdwatchError(answer.said, "see docs/alerts.md, and try it with adwatch alert test")
+    return f"{answer.said}, from {target.min_level} on"
 
 
 def _http(config: Config) -> str:

@@ -10,10 +10,11 @@ class AdwatchError(Exception):
     """A fault that a person can mend; anything else that is raised is a bug.
 
     `message` names the cause, `hint` the way to mend it; `exit_code` is what a command that
-    meets this fault exits with (contract, section 1).
+    meets this fault exits with (contract, section 1); `kind` is the incident that it is, if any.
     """
 
     exit_code = 1
+    kind = ""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
@@ -38,6 +39,7 @@ class ConfigError(AdwatchError):
     """The configuration cannot be used; every fault in it is listed, in the file's order."""
 
     exit_code = 3
+    kind = "configuration"
 
     def __init__(self, path: str, faults: Sequence[Fault], hint: str = "") -> None:
         self.path = path
@@ -56,6 +58,7 @@ class DirectoryError(AdwatchError):
     """The directory could not be reached, or its answer cannot be trusted as whole."""
 
     exit_code = 4
+    kind = "directory"
 
 
 class CredentialsError(DirectoryError):
@@ -65,24 +68,36 @@ class CredentialsError(DirectoryError):
     """
 
     exit_code = 5
+    kind = "credentials"
 
     def __init__(self, message: str, hint: str = "", *, counts: bool = True) -> None:
         super().__init__(message, hint)
         self.counts = counts
 
 
+class CertificateError(DirectoryError):
+    """A domain controller's certificate is refused: it may be somebody else."""
+
+    kind = "certificate"
+
+
 class PasswordError(DirectoryError):
     """What proves who adwatch is can't be read from where the configuration says, or used."""
 
     exit_code = 3
+    kind = "credentials"
 
 
 class OutputError(AdwatchError):
     """An output file could not be written."""
 
+    kind = "output"
+
 
 class AsteriskError(AdwatchError):
     """Asterisk could not be told to reload."""
+
+    kind = "reload"
 
 
 class NotTakenError(AsteriskError):
@@ -91,6 +106,8 @@ class NotTakenError(AsteriskError):
 
 class StoreError(AdwatchError):
     """The state directory cannot be used."""
+
+    kind = "store"
 
 
 class DamagedError(StoreError):
@@ -111,6 +128,7 @@ class HeldError(AdwatchError):
     """The safety stop holds removals until a person has looked at them."""
 
     exit_code = 6
+    kind = "held"
 
 
 class RunningError(AdwatchError):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from adwatch import __version__
+from adwatch.core.incidents import Incident
 from adwatch.core.mapping import Mapper, MappingError
 from adwatch.core.model import Change, Entry, Finding, Hold, Peer, Reach, Served
 from adwatch.core.plan import differences
@@ -60,10 +62,24 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
         "outputs": outputs,
         "listens": sorted(health.listens),
         "faults": {part: f for part, f in health.faults.items() if not _told_elsewhere(part)},
-        "alerts": {"open": [], "owed": 0},
+        "alerts": {
+            "open": [_incident(one) for one in service.store.incidents().values() if one.opened],
+            "owed": service.store.count_letters(),
+        },
         "pid": health.pid,
         "version": __version__,
         "started": moment(health.started),
+    }
+
+
+def _incident(one: Incident) -> dict[str, Any]:
+    condition = one.condition
+    return {
+        "kind": condition.kind,
+        "subject": condition.subject or None,
+        "level": one.level,
+        "since": moment(one.since),
+        "cause": condition.cause,
     }
 
 
@@ -129,9 +145,16 @@ def _directory(service: Service, health: Health, now: float) -> dict[str, Any]:
         "lag_seconds": round(lag, 3) if lag is not None else None,
         "last_reconcile": moment(health.last_reconcile),
         "sees_deletions": reach.sees_deletions,
+        "certificate_ends": moment(_certificate_end(reach.certificate_ends)),
+        "slower": reach.feed == "usn" and service.had_dirsync(),
+        "missed": list(service.missed),
         "comparison_owed": "; ".join(owed) or None,
         "fault": health.faults.get("directory"),
     }
+
+
+def _certificate_end(written: str) -> float:
+    return float(ssl.cert_time_to_seconds(written)) if written else 0.0
 
 
 def headline(said: Mapping[str, Any]) -> str:
@@ -142,6 +165,25 @@ def headline(said: Mapping[str, Any]) -> str:
     places = (said["directory"], *said["outputs"])
     fault = next((place["fault"] for place in places if place["fault"]), None)
     return f"{text}; {fault}" if fault else text
+
+
+def _output_lines(output: Mapping[str, Any]) -> Iterator[str]:
+    name = f"output {output['name']}"
+    yield f"{name}: {output['path']}, written {output['written']}"
+    if output["reload_owed"]:
+        yield f"{name}: a reload is owed"
+    if output["refused"]:
+        yield f"{name}: Asterisk has no {', '.join(output['refused'])}; its log says why"
+    if output["fault"]:
+        yield f"{name} fault: {output['fault']}"
+
+
+def _alert_lines(alerts: Mapping[str, Any]) -> Iterator[str]:
+    for one in alerts["open"]:
+        name = f"{one['kind']} {one['subject'] or ''}".strip()
+        yield f"incident {name} since {one['since']}: {one['cause']}"
+    if alerts["owed"]:
+        yield f"alerts: {alerts['owed']} messages are not delivered yet"
 
 
 def status_text(said: dict[str, Any]) -> str:
@@ -161,16 +203,9 @@ def status_text(said: dict[str, Any]) -> str:
         lines.append("deletions: not visible to the account; found by comparing")
     if directory["fault"]:
         lines.append(f"directory fault: {directory['fault']}")
-    for output in said["outputs"]:
-        lines.append(f"output {output['name']}: {output['path']}, written {output['written']}")
-        if output["reload_owed"]:
-            lines.append(f"output {output['name']}: a reload is owed")
-        if output["refused"]:
-            names = ", ".join(output["refused"])
-            lines.append(f"output {output['name']}: Asterisk has no {names}; its log says why")
-        if output["fault"]:
-            lines.append(f"output {output['name']} fault: {output['fault']}")
+    lines += [text for output in said["outputs"] for text in _output_lines(output)]
     lines += [f"{part} fault: {fault}" for part, fault in said["faults"].items()]
+    lines += _alert_lines(said["alerts"])
     return "\n".join(lines)
 
 

@@ -32,6 +32,7 @@ from adwatch.refusal import Refusal
 from adwatch.report import Health, headline, judged, moment, status, told
 from adwatch.requests import Requests
 from adwatch.service import Service
+from adwatch.telling import Telling
 from adwatch.troubles import Troubles
 from adwatch.turn import Turn
 
@@ -50,10 +51,12 @@ class Runner:
         self,
         service: Service,
         password: Callable[[], str],
+        telling: Telling,
         web: Web | None = None,
         agi: Agi | None = None,
     ) -> None:
         self._service = service
+        self._telling = telling
         self._wake = Event()
         self._stop = Event()
         self._woken = Event()
@@ -94,10 +97,13 @@ class Runner:
             log.info(line("started", pid=os.getpid(), peers=self._service.store.count()))
             while not self._stop.is_set():
                 self._guard(self._step)
+                self._guard(self._tell)
+                self._rest()
             log.info(line("stopped"))
             with suppress(StoreError):
                 self._remember()
         finally:
+            self._telling.close()
             self._server.close()
             self._listeners.close()
             self._service.close()
@@ -164,7 +170,7 @@ class Runner:
             self._remember()
 
     def _step(self) -> None:
-        """Does what is due, then waits for the next thing that is."""
+        """Does what is due."""
         self._systemd.alive()
         for name, fault in self._listeners.open(time.monotonic(), random.random()):  # noqa: S311
             self._troubles.told(name, fault)
@@ -184,6 +190,15 @@ class Runner:
         self._look_after_reload()
         self._look_after_contacts()
         self._show()
+
+    def _tell(self) -> None:
+        """Tells people what is wrong, also where the store refuses everything else."""
+        if self._status:
+            self._telling.look(self._status, self._troubles.all())
+            self._telling.deliver()
+
+    def _rest(self) -> None:
+        """Waits for the next thing that is due."""
         if not self._stop.is_set():
             self._wake.wait(self._wait())
             self._wake.clear()
@@ -202,6 +217,7 @@ class Runner:
             return 0.0
         now = time.monotonic()
         wait = min(self._pace.wait(now), self._listeners.wait(now), self._systemd.ping_s)
+        wait = min(wait, self._telling.wait())
         watched = self._refusal.stands or self._service.reloads.under_way()
         return min(wait, _LOOK_AGAIN_S) if watched else wait
 

@@ -27,7 +27,7 @@ from adwatch.core.model import (
     Served,
     UnsafeText,
 )
-from adwatch.core.plan import Rules, Safety, make_plan
+from adwatch.core.plan import Rules, Safety, make_plan, passed_over
 from adwatch.core.render import RenderError
 from adwatch.core.words import change_line, line
 from adwatch.edges import asterisk
@@ -76,6 +76,8 @@ class Service:
         self.dry = dry
         self.clock = clock
         self.written: dict[str, float] = {}
+        self.missed: tuple[str, ...] = ()
+        """Whom the last reading of everybody changed although the feed had passed over them."""
         self._damaged: StoreError | None = None
         verify = config.asterisk.verify
         now = lambda: self.clock()  # noqa: E731, PLW0108 - tests set another
@@ -211,7 +213,8 @@ class Service:
         if idle and not compared:
             return
         mapped = {entry.guid: self.mapper.candidate(entry, batch.at) for entry in batch.entries}
-        forgot = self.store.cursor() is None
+        cursor, seen = self.store.cursor(), self.store.seen() if batch.full else {}
+        comparable = batch.full and self._comparable(batch)
         if batch.full:
             self._refuse_to_forget(mapped)
         digest = {"mapping": self.mapper.digest, "last_reconcile": str(batch.at)}
@@ -219,7 +222,10 @@ class Service:
         turn.changes = self._commit(
             batch, mapped, compared=compared or batch.full, everybody=batch.full, marks=marks
         )
-        if forgot:
+        if batch.full:
+            since = cursor if comparable else None
+            self.missed = passed_over(batch, since, seen, turn.changes) if since else ()
+        if cursor is None:
             self._owe_all()  # which `open` left until somebody was known
 
     def _commit(
@@ -285,6 +291,15 @@ class Service:
     def _refusals(self, peer: Peer) -> dict[str, str]:
         said = {output.name: output.renderer.refusal(peer) for output in self.outputs}
         return {name: reason for name, reason in said.items() if reason}
+
+    def had_dirsync(self) -> bool:
+        """Whether DirSync was to be had once, where the configuration leaves the choice."""
+        feed = self.directory.reach().feed
+        if self.config.directory.feed != "auto":
+            return False
+        if feed == "dirsync" and not self.store.meta("dirsync"):
+            self.store.remember("dirsync", "1")
+        return bool(self.store.meta("dirsync"))
 
     def remember_success(self, at: float) -> None:
         """Keeps, for `status` while nothing runs, when the directory was read last."""

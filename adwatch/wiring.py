@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
+from socket import gethostname
+
+import yaml
 
 from adwatch.config.schema import Config
 from adwatch.config.schema import Output as OutputConfig
+from adwatch.config.schema import Target as TargetConfig
+from adwatch.core.incidents import Rules
 from adwatch.core.mapping import Expressions, Mapper
 from adwatch.core.model import Cursor
 from adwatch.core.render import Format, Renderer, RenderError
 from adwatch.edges.agi import Agi
+from adwatch.edges.alerts import Target
 from adwatch.edges.asterisk import Account, Ami, CommandLine, Pbx
 from adwatch.edges.directory import Directory
 from adwatch.edges.directory.active import ActiveDirectory, Settings
@@ -22,6 +30,7 @@ from adwatch.edges.web import Gate, Web
 from adwatch.errors import AsteriskError, ConfigError, Fault, PasswordError
 from adwatch.output import Output
 from adwatch.service import Service, secret_of
+from adwatch.telling import Telling
 
 
 def build(config: Config, *, dry: bool = False, directory: Directory | None = None) -> Service:
@@ -69,6 +78,38 @@ def make_web(config: Config) -> Web | None:
     if wanted.token_file is not None:
         token = _secret_reader(config, wanted.token_file, "token")
     return Web(wanted.listen.host, wanted.listen.port, Gate(wanted.allow, token))
+
+
+def make_targets(config: Config) -> tuple[Target, ...]:
+    """Who is told, as configured; a URL in a file is read at each use."""
+    return tuple(_target(config, wanted) for wanted in config.alerts.targets)
+
+
+def _target(config: Config, wanted: TargetConfig) -> Target:
+    if wanted.url is not None:
+        url, shown = wanted.url.get_secret_value(), str(wanted.url)
+        return Target(_digest(url), shown, wanted.min_level, lambda: url)
+    assert wanted.url_file is not None
+    read = _secret_reader(config, wanted.url_file, "alert URL")
+    path = str(config.resolve(wanted.url_file))
+    return Target(_digest(path), path, wanted.min_level, read)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def make_telling(config: Config, store: Store | None = None) -> Telling:
+    """Who is told, when, and in which language."""
+    wanted = config.alerts
+    words = files("adwatch").joinpath("languages", f"{wanted.language}.yaml")
+    return Telling(
+        store or Store(config.state),
+        make_targets(config),
+        yaml.safe_load(words.read_text(encoding="utf-8")),
+        Rules(wanted.after, wanted.remind),
+        gethostname(),
+    )
 
 
 def _secret_reader(config: Config, file: Path, what: str) -> Callable[[], str]:

@@ -14,7 +14,7 @@ from pydantic import GetJsonSchemaHandler, PrivateAttr, field_validator, model_v
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from adwatch.config import kinds, notyet
+from adwatch.config import kinds
 from adwatch.config.directory import Directory, Tls
 from adwatch.config.kinds import Section
 from adwatch.config.outputs import Output, Peers
@@ -266,7 +266,3 @@ class Config(Part):
     def position(self, *way: str | int) -> Position:
         """Line and column of a value, or of the nearest section above where it is absent."""
         return position(self._marks, way)
-
-    def not_yet(self) -> list[tuple[str, str]]:
-        """The keys that this version accepts without acting on them: key and sentence."""
-        return notyet.idle(self)

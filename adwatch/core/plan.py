@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from adwatch.core.model import (
     Batch,
     Candidate,
     Change,
+    Cursor,
     Hold,
     Known,
     Peer,
     Plan,
     Rejection,
+    Seen,
     Served,
 )
 
@@ -313,3 +315,19 @@ def differences(old: Peer | None, new: Peer | None) -> tuple[tuple[str, str, str
 
 def _fields(peer: Peer | None) -> dict[str, str]:
     return {**dict(peer.values()), "dn": peer.dn, "login": peer.login} if peer else {}
+
+
+def passed_over(
+    batch: Batch, since: Cursor, seen: Mapping[str, Seen], changes: Iterable[Change]
+) -> tuple[str, ...]:
+    """Whom a reading of everybody changed by writes that the feed, at `since`, should have shown.
+
+    `seen` are the users as they were known; each has its login or DN.
+    """
+    entries = {entry.guid: entry for entry in batch.entries}
+    missed = {}
+    for change in changes:
+        entry, before = entries.get(change.guid), seen.get(change.guid)
+        if entry is not None and before is not None and before.usn < entry.usn <= since.usn:
+            missed[entry.guid] = entry.login or entry.dn
+    return tuple(missed.values())

@@ -455,7 +455,6 @@ def test_minimal(config):
     assert (output.format, output.template, output.options) == ("users.conf", None, {})
     assert (output.reload, output.mode, output.owner) == ("sip reload", 0o640, None)
     assert loaded.state == Path("/var/lib/adwatch")
-    assert loaded.not_yet() == []
 
 
 def test_the_domain_alone_is_enough(write):
@@ -604,12 +603,6 @@ def test_positions_for_later_faults(config):
     loaded = config("outputs:\n- path: /a\n  template: t.j2\n- path: /b\n")
     assert loaded.position("outputs", 0, "template") == (7, 13)
     assert loaded.position("outputs", 1, "template") == (8, 3)
-
-
-def test_what_does_not_work_yet_is_told(config):
-    loaded = config("alerts: {targets: ['json://h']}\n")
-    assert [key for key, _ in loaded.not_yet()] == ["alerts.targets"]
-    assert all("is not in this version yet" in sentence for _, sentence in loaded.not_yet())
 
 
 def test_default_path(monkeypatch):

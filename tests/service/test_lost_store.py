@@ -396,8 +396,9 @@ def test_a_store_that_may_not_be_read_is_a_fault_and_no_damage(site: Site, tmp_p
     site.turn()
     site.stop()
     octets = store(site).read_bytes()
-    for folder in (*tmp_path.parents[:3], tmp_path, tmp_path / "state"):
-        folder.chmod(folder.stat().st_mode | 0o777 if folder == tmp_path / "state" else 0o755)
+    (tmp_path / "state").chmod(0o777)
+    for folder in (tmp_path, *tmp_path.parents[:2]):  # those that pytest made
+        folder.chmod(folder.stat().st_mode | 0o055)
     os.seteuid(65534)
     try:
         with closing(Store(tmp_path / "state")) as mine, pytest.raises(StoreError) as caught:

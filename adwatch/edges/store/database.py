@@ -26,15 +26,15 @@ from adwatch.core.model import (
     Served,
 )
 from adwatch.edges.store import rows
-from adwatch.edges.store.connection import Connection
 from adwatch.edges.store.damage import Left, asides, salvage
+from adwatch.edges.store.outbox import Outbox
 
 NAME: Final = "adwatch.db"
 _PART: Final = 500
 _NONE: Final = (None, "{}")
 
 
-class Store(Connection):
+class Store(Outbox):
     """The rows. `open()` for the one writer, `open_copy()` for anybody who only looks.
 
     Every method raises StoreError where SQLite refuses.

@@ -36,4 +36,10 @@ MIGRATIONS: Final = (
     """
     CREATE TABLE contacts (guid TEXT PRIMARY KEY, shown TEXT NOT NULL);
     """,
+    """
+    CREATE TABLE incidents (key TEXT PRIMARY KEY, body TEXT NOT NULL);
+    CREATE TABLE outbox (id INTEGER PRIMARY KEY, target TEXT NOT NULL, incident TEXT NOT NULL,
+        occasion TEXT NOT NULL, body TEXT NOT NULL, at REAL NOT NULL, tries INTEGER NOT NULL,
+        due REAL NOT NULL);
+    """,
 )

@@ -1,0 +1,350 @@
+"""The commands: words in, words out, exit codes. What they do is the service's business."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from adwatch.errors import AdwatchError, DamagedError
+
+if TYPE_CHECKING:
+    from adwatch.config.schema import Config
+    from adwatch.service import Service
+    from adwatch.turn import Turn
+
+USAGE: Final = 2
+
+
+def complain(*lines: str) -> None:
+    """Tells a fault, where faults are told."""
+    for text in lines:
+        print(text, file=sys.stderr)  # noqa: T201 - this is where people are told
+
+
+def _say(text: str) -> None:
+    if text:
+        sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+def _dump(value: Any) -> None:
+    _say(json.dumps(value, ensure_ascii=False, indent=2).encode("utf-8", "replace").decode())
+
+
+def _path(given: Any) -> Path:
+    from adwatch.config.source import default_path
+
+    return Path(given.config) if given.config else default_path()
+
+
+def _load(given: Any, level: int = logging.WARNING) -> Config:
+    from adwatch import journal
+    from adwatch.config.load import load
+
+    journal.begin(logging.DEBUG if given.verbose else level)
+    return load(_path(given))
+
+
+@contextmanager
+def _service(
+    config: Config, *, dry: bool = False, secrets: bool = True, damaged: bool = False
+) -> Iterator[Service]:
+    """A service with its store open: the writer's, or one on a copy that writes nothing.
+
+    Without `secrets` a lost key is no fault; with `damaged` a damaged store is one to tell of.
+    """
+    from adwatch.edges.control import Lock
+    from adwatch.wiring import build
+
+    service = build(config, dry=dry)
+    lock = Lock(config.state)
+    try:
+        if not dry:
+            service.prepare()
+            lock.take()
+        try:
+            service.open(secrets=secrets)
+        except DamagedError as error:
+            if not damaged:
+                raise
+            service.open_without_store(error)
+        yield service
+    finally:
+        service.close()
+        lock.release()
+
+
+def _handed_over(config: Config, request: dict[str, Any]) -> Any:
+    """What the running service answers to a request, None where none runs."""
+    from adwatch.edges.control import ask
+
+    answer = ask(config.state, request)
+    if answer is not None and "error" in answer:
+        complain(f"adwatch: {answer['error']}")
+    return answer
+
+
+def run(given: Any) -> int:
+    """The service, until it is told to stop."""
+    from adwatch.run import Runner
+    from adwatch.wiring import build, make_agi, make_telling, make_web, proof_reader
+
+    config = _load(given, logging.INFO)
+    service = build(config)
+    telling = make_telling(config, service.store)
+    outside = make_web(config), make_agi(config)
+    return Runner(service, proof_reader(config), telling, *outside).run()
+
+
+def sync(given: Any) -> int:
+    """One turn."""
+    config = _load(given)
+    if not given.dry_run:
+        answer = _handed_over(config, {"command": "sync"})
+        if answer is not None:
+            return _told(answer)
+    from adwatch.contacts import Contacts
+    from adwatch.report import told
+
+    with _service(config, dry=given.dry_run) as service, _progress() as progress:
+        turn = _one_turn(service, progress)
+        if not given.dry_run:
+            service.reload_now(turn)
+            if "directory" not in turn.faults:
+                service.remember_success(service.clock())
+                with turn.part("contacts"):
+                    wanted = config.contacts is not None
+                    Contacts(service.directory, service.store, wanted=wanted).read()
+        return _told(told(service, turn))
+
+
+def _one_turn(service: Service, progress: Callable[[int], None] | None) -> Turn:
+    """A turn, and the comparison that it may have found to be owed."""
+    turn = service.turn("reconcile" if service.reconcile_due() else "poll", progress)
+    if "directory" not in turn.faults and service.store.owed("compare"):
+        turn = turn.then(service.turn("compare"))
+    return turn
+
+
+def _told(answer: dict[str, Any]) -> int:
+    for change in answer.get("changes", ()):
+        reason = f": {change['reason']}" if change["reason"] else ""
+        _say(f"{change['what']} {change['number'] or '-'} {change['login']}{reason}")
+    for fault in answer.get("faults", ()):
+        complain(f"adwatch: {fault}")
+    if answer.get("held"):
+        complain(f"adwatch: {answer['held']} losses are held (see adwatch status)")
+    if "peers" in answer:
+        _say(f"{answer['peers']} peers served")
+    return int(answer["exit"])
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None] | None]:
+    """A bar for the first full read, where a person looks on."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("asking the directory")
+        yield lambda count: bar.update(task, description=f"{count} users read")
+
+
+def diff(given: Any) -> int:
+    """What a sync would change."""
+    from adwatch.report import difference
+
+    config = _load(given)
+    with _service(config, dry=True) as service, _progress() as progress:
+        turns: list[Turn] = []
+
+        def turn() -> tuple[Any, ...]:
+            turns.append(_one_turn(service, progress))
+            return turns[0].changes
+
+        found = difference(service, turn)
+        faults = list(turns[0].faults.values())
+        for fault in faults:
+            complain(f"adwatch: {fault}")
+        if faults:
+            return 1
+        _say(found.text())
+        return 0 if found.empty else USAGE
+
+
+def check(given: Any) -> int:
+    """Every check, a line each."""
+    from adwatch.checks import run_checks
+
+    config = _load(given)
+    failed = False
+    for result in run_checks(config, offline=given.offline):
+        failed = failed or not result.good
+        _say(result.text())
+    return 1 if failed else 0
+
+
+def status(given: Any) -> int:
+    """Whether the service is well."""
+    from adwatch.report import NOT_RUNNING, STATES, Health, status, status_text
+
+    config = _load(given)
+    answer = _handed_over(config, {"command": "status"})
+    if answer is not None:
+        said = answer["status"]
+        code = STATES.get(said.get("state", "starting"), 1)
+    else:
+        with _service(config, dry=True, secrets=False, damaged=True) as service:
+            meta = service.store.meta
+            health = Health(
+                last_success=float(meta("last_success") or 0),
+                last_reconcile=float(meta("last_reconcile") or 0),
+                faults={"store": str(fault)} if (fault := service.store_fault()) else {},
+            )
+            said, code = status(service, health, service.clock()), NOT_RUNNING
+    if given.json:
+        _dump(said)
+    else:
+        _say(status_text(said))
+    return code
+
+
+def peers(given: Any) -> int:
+    """The peers served."""
+    from adwatch.report import peers
+
+    with _service(_load(given), dry=True, secrets=False) as service:
+        listed = peers(service.store.served())
+    if given.json:
+        _dump(listed)
+    else:
+        for peer in listed:
+            _say(f"{peer['number']:<12} {peer['name']:<24} {peer['email']}")
+    return 0
+
+
+def explain(given: Any) -> int:
+    """Why somebody has a peer, or has none."""
+    from adwatch.report import explain, explain_text
+
+    with _service(_load(given), dry=True, secrets=False) as service:
+        findings = service.directory.find(given.who, service.mapper.number_attributes)
+        explained = [explain(service, finding) for finding in findings]
+    if not explained:
+        raise AdwatchError(
+            f"nobody in AD is called {given.who!r}, as far as the account may see",
+            "give a number, login, mail, DN or GUID",
+        )
+    if given.json:
+        _dump(explained)
+    else:
+        _say("\n\n".join(map(explain_text, explained)))
+    return 0
+
+
+def history(given: Any) -> int:
+    """What changed."""
+    from adwatch.report import change_json, change_text
+
+    with _service(_load(given), dry=True, secrets=False) as service:
+        guids = service.store.find(given.who) if given.who else None
+        changes = service.store.history(guids, given.limit)
+    if given.json:
+        _dump([change_json(change) for change in changes])
+    else:
+        _say("\n".join(map(change_text, changes)))
+    return 0
+
+
+def render(given: Any) -> int:
+    """Prints configuration and nothing else, whatever is wrong: Asterisk reads stderr too."""
+    from adwatch.lastgood import UNUSABLE, last_good, refuse_reload
+
+    text = last_good(_path(given), given.output)
+    if text is None:
+        refuse_reload(sys.stdout.fileno())
+    sys.stdout.buffer.write(UNUSABLE if text is None else text)
+    sys.stdout.buffer.flush()
+    return 0 if text is not None else 1
+
+
+def secret(given: Any) -> int:
+    """The secret of a peer, or a new one."""
+    config = _load(given)
+    with _service(config, dry=True) as service:
+        peer = service.peer(given.who)
+        secret = service.secret(peer)
+    if given.rotate:
+        answer = _handed_over(config, {"command": "rotate", "guid": peer.guid})
+        if answer is None:
+            with _service(config) as service:
+                turn = service.rotate(peer)
+                service.reload_now(turn)
+                secret, code = service.secret(peer), turn.exit_code
+                faults = [str(fault) for fault in turn.faults.values()]
+        elif "secret" in answer:
+            secret, code, faults = answer["secret"], answer["exit"], answer["faults"]
+        else:
+            return int(answer["exit"])
+        for fault in faults:
+            complain(f"adwatch: {fault}")
+        if code not in (0, 6):
+            return int(code)
+    _say(secret)
+    return 0
+
+
+def judge(given: Any, verdict: str) -> int:
+    """A verdict on what the safety stop holds."""
+    config = _load(given)
+    answer = _handed_over(config, {"command": verdict})
+    if answer is None:
+        from adwatch.report import judged
+
+        with _service(config) as service:
+            held, turn = service.judge(verdict)
+            service.reload_now(turn)
+            answer = judged(held, turn)
+    if "held" not in answer:
+        return int(answer["exit"])
+    for text in answer["held"]:
+        _say(f"{verdict} {text}")
+    if not answer["held"]:
+        _say("nothing is held")
+    for fault in answer["faults"]:
+        complain(f"adwatch: {fault}")
+    return int(answer["exit"])
+
+
+def config(given: Any) -> int:
+    """The schema, or what is in force."""
+    from adwatch.config.show import json_schema, show
+
+    if given.what == "schema":
+        _dump(json_schema())
+        return 0
+    _say(show(_load(given)).rstrip("\n"))
+    return 0
+
+
+def alert(given: Any) -> int:
+    """`alert test`: a message to every target, whatever its level, and what came of it."""
+    from adwatch.wiring import make_telling
+
+    telling = make_telling(_load(given))
+    if not telling.targets:
+        _say("there is no target: put one in alerts.targets")
+        return 1
+    good = True
+    for result in telling.trial():
+        good = good and result.good
+        _say(f"{'✓' if result.good else '✗'} {result.target}: {result.said}")
+    return 0 if good else 1

@@ -1,0 +1,296 @@
+"""People are told: what is wrong becomes incidents, these become letters, and those are delivered.
+
+What is said and when is decided by core/incidents.py; here it is kept in the store together with
+the letters that it makes, and taken to the targets by processes that nothing waits for.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final
+
+from adwatch.core.incidents import LEVELS, Condition, Incident, Notice, Rules, step, wait
+from adwatch.core.messages import Facts, Language, compose, trial
+from adwatch.core.model import Rejection
+from adwatch.core.pace import NEVER, delay
+from adwatch.core.words import line, span
+from adwatch.edges.alerts import Answer, Errand, Target
+from adwatch.edges.store import Store
+from adwatch.edges.store.outbox import Letter
+from adwatch.errors import AdwatchError, StoreError
+
+log = logging.getLogger(__name__)
+
+STALE_S: Final = 900.0
+ENDS_SOON_S: Final = 14 * 86_400.0
+_AT_A_TIME: Final = 4
+_POLL_S: Final = 0.2  # how soon the end of a child is seen at the latest
+_KEEP_S: Final = 3 * 86_400.0  # older news is no news
+_MOST: Final = 100  # letters for one target; the oldest go first
+_SEEN_S: Final = 60.0  # how exactly the store knows until when an incident lasted
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a test message."""
+
+    good: bool
+    target: str
+    said: str
+
+
+class Clock:
+    """Seconds since the epoch as they were at the start, and from then on without any jump."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        """The time."""
+        return self._offset + time.monotonic()
+
+
+@dataclass(slots=True)
+class Telling:
+    """Watches what is wrong, and tells it. Nothing here waits for anybody."""
+
+    store: Store
+    targets: Sequence[Target]
+    language: Language
+    rules: Rules
+    host: str
+    clock: Clock = field(default_factory=Clock)
+    _incidents: dict[str, Incident] | None = None
+    _stored_at: float = 0.0
+    _unwritten: list[Letter] = field(default_factory=list)
+    _letters: list[Letter] | None = None
+    _under_way: dict[str, tuple[Letter, Errand]] = field(default_factory=dict)
+
+    def look(self, status: Mapping[str, Any], faults: Mapping[str, AdwatchError]) -> None:
+        """Takes note of what is wrong now, by the status and by the parts' faults."""
+        now = self.clock.now()
+        known = self._known()
+        rejected = self._rejections(status)
+        done = step(known, conditions(status, faults, rejected, now), now, self.rules)
+        letters = [
+            letter for notice in done.notices for letter in self._letters_of(notice, status, now)
+        ]
+        for notice in done.notices:
+            _log(notice)
+        quiet = done.incidents.keys() == known.keys() and not done.notices
+        self._incidents = dict(done.incidents)
+        if quiet and (not known or now - self._stored_at < _SEEN_S):
+            return
+        self._stored_at = now
+        try:
+            self.store.tell(done.incidents, letters)
+        except StoreError:  # which is told of all the same, and is in the log
+            self._unwritten += letters
+        self._letters = None
+
+    def _known(self) -> dict[str, Incident]:
+        if self._incidents is None:
+            self._incidents = self.store.incidents()
+        return self._incidents
+
+    def _rejections(self, status: Mapping[str, Any]) -> list[Rejection]:
+        return self.store.rejections() if status["peers"]["rejected"] else []
+
+    def _letters_of(
+        self, notice: Notice, status: Mapping[str, Any], now: float
+    ) -> Iterator[Letter]:
+        read = status["directory"]["last_success"]
+        shown = datetime.fromisoformat(read).timestamp() if read else 0.0
+        facts = Facts(
+            self.host, _moment(notice.incident.since), status["peers"]["served"], _moment(shown)
+        )
+        message = compose(notice, facts, self.language)
+        for target in self.targets:
+            if LEVELS.index(message.level) >= LEVELS.index(target.min_level):
+                yield Letter(target.id, message, now)
+
+    def deliver(self) -> None:
+        """Follows what is under way, and sends what is due: one letter a target, the oldest."""
+        now = self.clock.now()
+        for name, (letter, errand) in list(self._under_way.items()):
+            answer = errand.poll()
+            if answer is not None:
+                del self._under_way[name]
+                self._answered(letter, answer, now)
+        heads = self._heads(now)
+        for target in self.targets:
+            head = heads.get(target.id)
+            free = len(self._under_way) < _AT_A_TIME and target.id not in self._under_way
+            if head is not None and head.due <= now and free:
+                self._send(target, head, now)
+
+    def _send(self, target: Target, letter: Letter, now: float) -> None:
+        try:
+            self._under_way[target.id] = letter, Errand(target.url(), _plain(letter))
+        except (AdwatchError, OSError) as error:
+            self._answered(letter, Answer(False, str(error)), now)
+
+    def _heads(self, now: float) -> dict[str, Letter]:
+        """The oldest letter of each target. What nobody waits for any more is dropped."""
+        if self._letters is None:
+            self._letters = self.store.letters()
+        waiting: dict[str, list[Letter]] = {target.id: [] for target in self.targets}
+        for letter in [*self._letters, *self._unwritten]:
+            mine = waiting.get(letter.target)
+            if mine is None or now - letter.at > _KEEP_S:
+                self._drop(letter, "the target is gone" if mine is None else "it is too old")
+            else:
+                mine.append(letter)
+        for letters in waiting.values():
+            for letter in letters[: max(0, len(letters) - _MOST)]:
+                self._drop(letter, "too many wait for this target")
+        return {target: letters[-_MOST:][0] for target, letters in waiting.items() if letters}
+
+    def _drop(self, letter: Letter, why: str) -> None:
+        log.warning(line("alert_dropped", subject=letter.message.subject, why=why))
+        self._forget(letter)
+
+    def _forget(self, letter: Letter) -> None:
+        if not letter.id:
+            self._unwritten.remove(letter)
+            return
+        self.store.delivered(letter)
+        self._letters = None
+
+    def _answered(self, letter: Letter, answer: Answer, now: float) -> None:
+        shown = next((t.shown for t in self.targets if t.id == letter.target), letter.target)
+        said = {"target": shown, "subject": letter.message.subject}
+        if answer.good:
+            log.info(line("alert_sent", **said))
+            self._forget(letter)
+            return
+        again = now + delay(letter.tries + 1, random.random())  # noqa: S311
+        log.warning(line("alert_failed", **said, cause=answer.said, again_in=span(again - now)))
+        if letter.id:
+            self.store.failed(letter, again)
+            self._letters = None
+        else:
+            index = self._unwritten.index(letter)
+            self._unwritten[index] = replace(letter, tries=letter.tries + 1, due=again)
+
+    def wait(self) -> float:
+        """Seconds until something is due here."""
+        if self._under_way:
+            return _POLL_S
+        now = self.clock.now()
+        letters = [*(self._letters or ()), *self._unwritten]
+        due = min((letter.due - now for letter in letters), default=NEVER)
+        return max(0.0, min(due, wait(self._known(), now, self.rules)))
+
+    def trial(self) -> Iterator[Result]:
+        """Sends every target a test message, one after the other, and says what came of it."""
+        facts = Facts(self.host, _moment(self.clock.now()), 0, "")
+        letter = Letter("", trial(facts, self.language), self.clock.now())
+        for target in self.targets:
+            try:
+                answer = Errand(target.url(), _plain(letter)).wait()
+            except (AdwatchError, OSError) as error:
+                answer = Answer(False, str(error))
+            yield Result(answer.good, target.shown, answer.said or "sent")
+
+    def close(self) -> None:
+        """Ends what is under way; it is sent again by the next process."""
+        for _, errand in self._under_way.values():
+            errand.close()
+        self._under_way.clear()
+
+
+def conditions(
+    status: Mapping[str, Any],
+    faults: Mapping[str, AdwatchError],
+    rejections: Sequence[Rejection],
+    now: float,
+) -> list[Condition]:
+    """Everything that is wrong by what the service knows of itself."""
+    return [
+        *_of_parts(faults),
+        *_of_directory(status, faults, now),
+        *_of_outputs(status, faults),
+        *_of_people(status, rejections),
+    ]
+
+
+def _of_parts(faults: Mapping[str, AdwatchError]) -> Iterator[Condition]:
+    for part, fault in faults.items():
+        name = part.removeprefix("output ")
+        if fault.kind:
+            subject = name if part.startswith("output ") else ""
+            yield Condition(fault.kind, str(fault), subject)
+        else:
+            yield Condition("contacts" if part == "contacts" else "listener", str(fault), name)
+
+
+def _of_directory(
+    status: Mapping[str, Any], faults: Mapping[str, AdwatchError], now: float
+) -> Iterator[Condition]:
+    directory = status["directory"]
+    if directory["slower"]:
+        yield Condition(
+            "feed", f"{directory['server']} gives {directory['feed']}: {directory['why']}"
+        )
+    if directory["missed"]:
+        yield Condition("difference", "the feed passed over these", members=directory["missed"])
+    ends = directory["certificate_ends"]
+    if ends and datetime.fromisoformat(ends).timestamp() - now < ENDS_SOON_S:
+        yield Condition("certificate_ends", f"the certificate of {directory['server']} ends {ends}")
+    read = directory["last_success"]
+    if read and "directory" not in faults:
+        quiet = now - datetime.fromisoformat(read).timestamp()
+        if quiet > STALE_S:
+            yield Condition("stale", f"nothing has been read for {span(quiet)}")
+
+
+def _of_outputs(
+    status: Mapping[str, Any], faults: Mapping[str, AdwatchError]
+) -> Iterator[Condition]:
+    for output in status["outputs"]:
+        name, refused = output["name"], output["refused"]
+        if refused:
+            cause = f"Asterisk has not got {len(refused)} peers of {output['path']}"
+            yield Condition("refused", cause, name, tuple(refused))
+        if output["fault"] and f"output {name}" not in faults and "asterisk" not in faults:
+            yield Condition("reload", f"{name}: {output['fault']}")
+
+
+def _of_people(status: Mapping[str, Any], rejections: Sequence[Rejection]) -> Iterator[Condition]:
+    if held := status["held"]:
+        members = tuple(f"{h['number']} {h['login'] or h['guid']}: {h['reason']}" for h in held)
+        yield Condition("held", f"{len(held)} removals are held", members=members)
+    rejected = []
+    for one in rejections:
+        said = f"{one.login or one.dn}: {one.reason}"
+        if " is held by " in one.reason:
+            yield Condition("conflict", said, one.guid)
+        else:
+            rejected.append(said)
+    if rejected:
+        cause = f"{len(rejected)} values can't be used"
+        yield Condition("rejected", cause, members=tuple(rejected))
+
+
+def _plain(letter: Letter) -> dict[str, Any]:
+    said = letter.message
+    names = ("key", "occasion", "level", "subject", "text", "html", "short")
+    return {name: getattr(said, name) for name in names}
+
+
+def _moment(at: float) -> str:
+    """A time of this machine's clock and zone, for people; empty for never."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z") if at else ""
+
+
+def _log(notice: Notice) -> None:
+    condition = notice.incident.condition
+    said = {"kind": condition.kind, "subject": condition.subject or None}
+    lasted = span(notice.lasted) if notice.occasion != "opened" else None
+    log.warning(line(f"incident_{notice.occasion}", **said, cause=condition.cause, lasted=lasted))
