@@ -212,18 +212,15 @@ def test_check_says_which_step_of_the_network_fails(adwatch: Adwatch) -> None:
 
 
 def test_check_says_what_apprise_makes_of_each_target(adwatch: Adwatch) -> None:
-    (adwatch.folder / "url").write_text("json://token@127.0.0.1/x
-")
+    (adwatch.folder / "url").write_text("json://token@127.0.0.1/x\n")
     targets = "['slack://BADTOKEN/SECRETAAA', {url_file: url, min_level: error}, {url_file: none}]"
-    adwatch.config.write_text(adwatch.config.read_text() + f"alerts: {{targets: {targets}}}
-")
+    adwatch.config.write_text(adwatch.config.read_text() + f"alerts: {{targets: {targets}}}\n")
     done = adwatch("check", "--offline")
     assert done.returncode == 1
     assert "✗ alerts slack://********: Apprise does not understand this URL" in done.stdout
     assert f"✓ alerts {adwatch.folder}/url: JSON, from error on" in done.stdout
     assert f"✗ alerts {adwatch.folder}/none: " in done.stdout
     assert "SECRETAAA" not in done.stdout + done.stderr
-
 
 
 def test_a_second_instance_exits_7(adwatch: Adwatch) -> None:

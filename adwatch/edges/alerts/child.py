@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 _MASK: Final = "********"
-# A target that takes less than this at a time is a chat, and gets the short form.
+# A target that takes less than this at a time, or speaks Markdown, is a chat: the short form.
 _WHOLE: Final = 32_000
 
 
@@ -58,10 +58,12 @@ def _deliver(url: str, message: dict[str, Any] | None) -> tuple[bool, str]:
         return True, str(plugin.service_name)
     target = apprise.Apprise(asset=asset)
     target.add(plugin)
+    formats = plugin.notify_format  # Apprise 2 names several, the best first
+    best = formats[0] if isinstance(formats, tuple) else formats
     body, kind = message["text"], apprise.NotifyFormat.TEXT
-    if plugin.body_maxlen < _WHOLE:
+    if plugin.body_maxlen < _WHOLE or best == apprise.NotifyFormat.MARKDOWN:
         body = message["short"]
-    elif plugin.notify_format == apprise.NotifyFormat.HTML:
+    elif best == apprise.NotifyFormat.HTML:
         body, kind = message["html"], apprise.NotifyFormat.HTML
     level = "success" if message["occasion"] == "closed" else message["level"]
     kinds = {"error": apprise.NotifyType.FAILURE, "warning": apprise.NotifyType.WARNING,
