@@ -17,20 +17,19 @@ from typing import Any, Final
 
 from adwatch.contacts import Contacts
 from adwatch.core.model import Debt
-from adwatch.core.pace import NEVER, Pace
+from adwatch.core.pace import NEVER, SAVED_S, SHARE, Pace, Tempo
 from adwatch.core.words import line, span
 from adwatch.edges.agi import Agi
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
 from adwatch.edges.web import Web
 from adwatch.errors import AdwatchError, CredentialsError, DamagedError, NotTakenError, StoreError
-from adwatch.handover import Requests
 from adwatch.listeners import Listeners
 from adwatch.names import CallerNames
-from adwatch.pacing import resumed
 from adwatch.pages import Pages
 from adwatch.refusal import Refusal
 from adwatch.report import Health, judged, moment, status, told
+from adwatch.requests import Requests
 from adwatch.service import Service
 from adwatch.turn import Turn
 
@@ -56,7 +55,7 @@ class Runner:
         self._wake = Event()
         self._stop = Event()
         self._woken = Event()
-        self._requests = Requests(self._wake, self._stop)
+        self._requests = Requests(self._stop)
         self._lock = Lock(service.config.state)
         self._server = Server(service.config.state, self._answer)
         self._pages = Pages(service.store, web)
@@ -101,11 +100,24 @@ class Runner:
         return 0
 
     def _begin(self) -> None:
-        """Takes up the times where the last process was."""
-        store, now = self._service.store, time.monotonic()
+        """Takes up where the last process was, and serves the cache before asking anybody."""
+        wanted = self._service.config
+        now, wall = time.monotonic(), time.time()
+        tempo = Tempo(
+            poll=wanted.directory.poll,
+            reconcile=wanted.directory.reconcile,
+            settle=wanted.asterisk.settle,
+            at_most=wanted.asterisk.at_most,
+        )
+        store = self._service.store
         self._health.last_success = float(store.meta("last_success") or 0)
         self._health.last_reconcile = float(store.meta("last_reconcile") or 0)
-        self._pace = resumed(self._service.config, store, now, time.time())
+        due = self._health.last_reconcile + wanted.directory.reconcile - wall
+        ended, funds = (float(x) for x in (store.meta("compared") or f"0 {SAVED_S}").split())
+        funds += SHARE * max(0.0, wall - ended)
+        self._pace = Pace.begin(tempo, now, min(max(due, 0.0), tempo.reconcile), funds)
+        self._pace = self._pace.owes_comparison(owed=bool(store.owed("compare")))
+        self._pace = self._pace.owes_contacts(now, owed=self._contacts.owed())
         self._mind_refusal(now)
 
     def _resume(self) -> None:
@@ -150,7 +162,7 @@ class Runner:
         """Does what is due, then waits for the next thing that is."""
         for name, fault in self._listeners.open(time.monotonic(), random.random()):  # noqa: S311
             self._told(name, fault)
-        self._requests.answer(self._done)
+        self._requests.answer(self._do, self._publish_status)
         self._mind_store()
         if self._woken.is_set():
             self._woken.clear()
@@ -180,7 +192,7 @@ class Runner:
             self._resume()
 
     def _wait(self) -> float:
-        if self._requests.waiting():
+        if self._requests.waiting:
             return 0.0
         now = time.monotonic()
         wait = min(self._pace.wait(now), self._listeners.wait(now))
@@ -357,13 +369,7 @@ class Runner:
             if self._health.last_success:
                 directory["lag_seconds"] = round(time.time() - self._health.last_success, 3)
             return {"exit": 0, "status": {**fresh, "directory": directory}}
-        return self._requests.ask(said)
-
-    def _done(self, said: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return self._do(said)
-        finally:
-            self._publish_status()
+        return self._requests.hand_over(said, self._wake.set)
 
     def _do(self, said: dict[str, Any]) -> dict[str, Any]:
         command = said.get("command")

@@ -1,0 +1,63 @@
+"""What other processes ask of the running service: handed to its loop, which answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Event
+from typing import Any
+
+from adwatch.errors import AdwatchError
+
+
+@dataclass(slots=True)
+class _Request:
+    """A command that another process hands over; `answered` is set once `answer` is there."""
+
+    said: dict[str, Any]
+    answer: dict[str, Any] = field(default_factory=dict)
+    answered: Event = field(default_factory=Event)
+
+
+class Requests:
+    """A queue of them. `stop` ends the waiting of whoever asked."""
+
+    def __init__(self, stop: Event) -> None:
+        self._stop = stop
+        self._queue: SimpleQueue[_Request] = SimpleQueue()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return not self._queue.empty()
+
+    def hand_over(self, said: dict[str, Any], wake: Callable[[], None]) -> dict[str, Any]:
+        """On any thread: wakes the loop, and waits for its answer."""
+        request = _Request(said)
+        self._queue.put(request)
+        wake()
+        while not request.answered.wait(1.0):
+            if self._stop.is_set():
+                return {"exit": 1, "error": "adwatch is being stopped"}
+        return request.answer
+
+    def answer(
+        self, do: Callable[[dict[str, Any]], dict[str, Any]], done: Callable[[], None]
+    ) -> None:
+        """On the loop's thread: does everything that is asked for; `done` follows each."""
+        while True:
+            try:
+                request = self._queue.get_nowait()
+            except Empty:
+                return
+            try:
+                request.answer = do(request.said)
+            except AdwatchError as error:
+                request.answer = {"exit": error.exit_code, "error": str(error)}
+            finally:
+                request.answer = request.answer or {"exit": 1, "error": "adwatch met a bug"}
+                try:
+                    done()
+                finally:
+                    request.answered.set()
