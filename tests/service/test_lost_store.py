@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import struct
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -392,34 +390,25 @@ def test_a_store_of_a_newer_adwatch_is_refused_and_left_alone(site: Site) -> Non
     assert kept(site) == []
 
 
-@contextmanager
-def readable(site: Site) -> Iterator[Path]:
-    """A copy of the state where other users can get at, which pytest's folders are not for."""
-    with tempfile.TemporaryDirectory() as name:
-        state = Path(name) / "state"
-        shutil.copytree(site.folder / "state", state)
-        Path(name).chmod(0o711)
-        state.chmod(0o777)
-        yield state
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not")
-def test_a_store_that_may_not_be_read_is_a_fault_and_no_damage(site: Site) -> None:
+def test_a_store_that_may_not_be_read_is_a_fault_and_no_damage(site: Site, tmp_path: Path) -> None:
     site.users(1)
     site.turn()
     site.stop()
-    with readable(site) as state:
-        octets = (state / "adwatch.db").read_bytes()
-        os.seteuid(65534)
-        try:
-            with closing(Store(state)) as mine, pytest.raises(StoreError) as caught:
-                mine.open()
-        finally:
-            os.seteuid(0)
-        assert not isinstance(caught.value, DamagedError)
-        assert "can't be used" in caught.value.message
-        assert (state / "adwatch.db").read_bytes() == octets
-        assert asides(state / "adwatch.db") == []
+    octets = store(site).read_bytes()
+    (tmp_path / "state").chmod(0o777)
+    for folder in (tmp_path, *tmp_path.parents[:2]):  # those that pytest made
+        folder.chmod(folder.stat().st_mode | 0o055)
+    os.seteuid(65534)
+    try:
+        with closing(Store(tmp_path / "state")) as mine, pytest.raises(StoreError) as caught:
+            mine.open()
+    finally:
+        os.seteuid(0)
+    assert not isinstance(caught.value, DamagedError)
+    assert "can't be used" in caught.value.message
+    assert store(site).read_bytes() == octets
+    assert kept(site) == []
 
 
 def test_of_those_set_aside_the_oldest_and_the_newest_four_stay(site: Site) -> None:
