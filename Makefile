@@ -33,6 +33,7 @@ soak: $(READY) crash ## that, and the state machine for 15 minutes each: SOAK_S=
 	PYTHONPATH=tests $(BIN)/python -m system.machine.soak
 
 crash: $(READY) ## killed at every effect, and 200 times at random: EVERY=, ROUNDS=, FIGURES=docs/…
+	PYTHONPATH=tests $(BIN)/python -m system.crash.cost
 	PYTHONPATH=tests $(BIN)/python -m system.crash.soak
 
 lint: $(READY) ## ruff, mypy --strict, import-linter

@@ -46,6 +46,7 @@ class World:
         self.holds: dict[str, Hold] = {}
         self.rejections: dict[str, tuple[Rejection, ...]] = {}
         self.losses: set[str] = set()
+        self.holders: dict[str, str] = {}
         self.now = 5.0
         self.created: dict[str, str] = {}
         self.refusals: dict[tuple[str, str], str] = {}
@@ -84,7 +85,7 @@ class World:
         base = len(self.served) + len([g for g in lost if g not in self.served])
         known = Known(
             self.candidates, self.served, self.holds, self.rejections, frozenset(lost),
-            len(self.served), base,
+            len(self.served), base, holders=self.holders,
         )  # fmt: skip
         return make_plan(known, batch, mapped, self.rules)
 
@@ -223,6 +224,14 @@ def test_the_holder_keeps_a_number_against_an_older_account() -> None:
     world.turn({"b": peer("b", "1")}, full=True)
     world.turn({"a": peer("a", "1")})
     assert world.numbers() == {"1": "b"}
+
+
+def test_who_is_known_to_have_had_a_number_keeps_it_although_no_peer_is_known() -> None:
+    world = World()
+    world.holders = {"1": guid("b"), "2": guid("gone")}
+    people = {"a": peer("a", "1"), "b": peer("b", "1"), "c": peer("c", "2"), "d": peer("d", "2")}
+    world.turn(dict(people), full=True)
+    assert world.numbers() == {"1": "b", "2": "c"}
 
 
 def test_the_rejected_takes_over_when_the_number_comes_free() -> None:

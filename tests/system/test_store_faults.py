@@ -60,6 +60,11 @@ class Service(Adwatch):
     def is_online(self) -> bool:
         return bool(self.status()["state"] == "online")
 
+    def is_quiet(self) -> bool:
+        said = self.status()
+        owed = any(output["reload_owed"] for output in said["outputs"])
+        return not owed and not said["directory"]["comparison_owed"]
+
     def fault(self) -> str:
         return str(self.status().get("faults", {}).get("store", ""))
 
@@ -75,6 +80,7 @@ def serving(folder: Path) -> Iterator[Service]:
     try:
         wait_for("online", one.is_online)
         wait_for("the first reload", one.reloads)
+        wait_for("nothing to be left to write", one.is_quiet)
         yield one
     finally:
         if one.running is not None:

@@ -204,9 +204,13 @@ class Connection:
             self._db.executemany(sql, rows)
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """What a question gives; a statement that writes goes through `_run`, which counts it."""
         assert self._db is not None, "open() first"
+        before = self._tally.sum if self._tally else 0
         with self._translated():
-            return self._db.execute(sql, values).fetchall()
+            found = self._db.execute(sql, values).fetchall()
+        assert self._tally is None or self._tally.sum == before, "not written with its digest"
+        return found
 
 
 def _give_to_owner_of(directory: Path, path: Path) -> None:

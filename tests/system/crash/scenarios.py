@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from adwatch.testing import FakeClock, MemoryDirectory
 from system.crash.sweep import Installation
@@ -155,5 +154,3 @@ SCENARIOS = {
         Scenario("store gone", lose),
     )
 }
-
-__all__ = ["SCENARIOS", "Path", "domain"]

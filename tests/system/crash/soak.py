@@ -18,8 +18,6 @@ from system.crash.scenarios import SCENARIOS
 from system.crash.sweep import Crashes, Result
 from system.samba import domain
 
-MARK, END = "<!-- crash -->\n", "<!-- /crash -->"
-
 
 def points(every: int) -> list[Result]:
     """The sweep of every scenario."""
@@ -63,20 +61,20 @@ def tables(results: list[Result], figures: Figures) -> str:
     return "\n".join(lines) + "\n"
 
 
-def put_into(document: Path, text: str) -> None:
-    """Replaces what stands between the marks."""
-    before, _, rest = document.read_text().partition(MARK)
-    _, _, after = rest.partition(END)
-    document.write_text(f"{before}{MARK}\n{text}\n{END}{after}")
+def publish(name: str, text: str) -> None:
+    """Prints a table, and puts it into the document between the marks of that name."""
+    print(text)
+    if document := os.environ.get("FIGURES"):
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, _, rest = Path(document).read_text().partition(begin)
+        _, _, after = rest.partition(end)
+        Path(document).write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def main() -> int:
     results = points(int(os.environ.get("EVERY", "1")))
     figures = kills(int(os.environ.get("ROUNDS", "200")))
-    text = tables(results, figures)
-    print(text)
-    if document := os.environ.get("FIGURES"):
-        put_into(Path(document), text)
+    publish("crash", tables(results, figures))
     return int(bool(figures.faults or any(result.faults for result in results)))
 
 

@@ -18,6 +18,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -199,7 +200,7 @@ def _end_when_quiet(state: Path) -> None:
         if quiet and not any(one["reload_owed"] for one in said["outputs"]):
             os.kill(os.getpid(), signal.SIGTERM)
             return
-        signal.sigtimedwait([], 0.005)
+        time.sleep(0.005)
 
 
 @dataclass(frozen=True)
