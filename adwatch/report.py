@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -60,6 +61,8 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
         "outputs": outputs,
         "listens": sorted(health.listens),
         "faults": {part: f for part, f in health.faults.items() if not _told_elsewhere(part)},
+        "known": service.store.cursor() is not None,
+        "servers": list(service.config.directory.servers),
         "alerts": {"open": [], "owed": 0},
         "pid": health.pid,
         "version": __version__,
@@ -129,9 +132,14 @@ def _directory(service: Service, health: Health, now: float) -> dict[str, Any]:
         "lag_seconds": round(lag, 3) if lag is not None else None,
         "last_reconcile": moment(health.last_reconcile),
         "sees_deletions": reach.sees_deletions,
+        "certificate_ends": moment(_certificate_end(reach.certificate_ends)),
         "comparison_owed": "; ".join(owed) or None,
         "fault": health.faults.get("directory"),
     }
+
+
+def _certificate_end(written: str) -> float:
+    return float(ssl.cert_time_to_seconds(written)) if written else 0.0
 
 
 def headline(said: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from adwatch.contacts import Contacts
 from adwatch.core.model import Debt
 from adwatch.core.pace import NEVER, SAVED_S, SHARE, Pace, Tempo
+from adwatch.core.tally import Tally
 from adwatch.core.words import line, span
 from adwatch.edges.agi import Agi
 from adwatch.edges.control import Lock, Server
@@ -26,6 +27,7 @@ from adwatch.edges.web import Web
 from adwatch.errors import AdwatchError, CredentialsError, NotTakenError
 from adwatch.handover import Requests
 from adwatch.listeners import Listeners
+from adwatch.metrics import machine_views
 from adwatch.names import CallerNames
 from adwatch.pages import Pages
 from adwatch.refusal import Refusal
@@ -58,7 +60,9 @@ class Runner:
         self._requests = Requests(self._wake, self._stop)
         self._lock = Lock(service.config.state)
         self._server = Server(service.config.state, self._answer)
-        self._pages = Pages(service.store, web)
+        self._tally = Tally()
+        machines = machine_views(lambda: self._status, self._tally, lambda: self._alive_at)
+        self._pages = Pages(service.store, web, machines)
         self._names = CallerNames(service.store, agi)
         listeners = {"http": web, "agi": agi}
         self._listeners = Listeners({name: one for name, one in listeners.items() if one})
@@ -71,6 +75,7 @@ class Runner:
         self._failing: dict[str, tuple[float, int]] = {}
         self._refusal = Refusal(service.store, password)
         self._listening = False
+        self._alive_at = time.monotonic()
         self._remembered_at = 0.0
         self._connected_since = 0.0
         self._pace: Pace
@@ -135,7 +140,7 @@ class Runner:
 
     def _step(self) -> None:
         """Does what is due, then waits for the next thing that is."""
-        self._systemd.alive()
+        self._alive()
         for name, fault in self._listeners.open(time.monotonic(), random.random()):  # noqa: S311
             self._told(name, fault)
         self._requests.answer(self._done)
@@ -157,6 +162,11 @@ class Runner:
             self._wake.wait(self._wait())
             self._wake.clear()
 
+    def _alive(self) -> None:
+        """The loop has come round, or a long reading has got on."""
+        self._alive_at = time.monotonic()
+        self._systemd.alive()
+
     def _wait(self) -> float:
         if self._requests.waiting():
             return 0.0
@@ -169,10 +179,11 @@ class Runner:
         """One turn, and what the pace makes of it."""
         begun, wall = time.monotonic(), time.time()
         sent = "" if self._health.reach.server else self._refusal.password()
-        turn = self._service.turn(how, lambda _: self._systemd.alive())
+        turn = self._service.turn(how, lambda _: self._alive())
         self._health.turned = True
         now = time.monotonic()
         fault = turn.faults.get("directory")
+        self._tally.turn(how, now - begun, failed=fault is not None)
         if fault is None:
             self._health.last_success = wall
             expiry = self._service.store.next_expiry()
@@ -244,11 +255,13 @@ class Runner:
                     self._pace = self._pace.saw(now, odd=reloads.odd())
                 return
             if reloads.follow():
+                self._tally.reload(failed=False)
                 self._pace = self._pace.reload_done()
                 self._recovered("asterisk")
             if not reloads.under_way():
                 self._pace = self._pace.saw(now, odd=reloads.odd())
         except AdwatchError as error:
+            self._tally.reload(failed=True)
             taken = not isinstance(error, NotTakenError)
             self._pace = self._pace.reload_failed(now, random.random(), taken=taken)  # noqa: S311
             self._failed("asterisk", error)
@@ -363,6 +376,7 @@ class Runner:
 
     def _note_beside(self, turn: Turn) -> None:
         """Notes a turn that asked the directory nothing, and so proves nothing of it."""
+        self._tally.changed(turn.changes)
         if turn.wrote:
             self._pace = self._pace.owes_reload(time.monotonic())
         for part, fault in turn.faults.items():
