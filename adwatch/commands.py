@@ -160,7 +160,7 @@ def _progress() -> Iterator[Callable[[int], None] | None]:
 
 def diff(given: Any) -> int:
     """What a sync would change."""
-    from adwatch.report import difference
+    from adwatch.difference import difference
 
     config = _load(given)
     with _service(config, dry=True) as service, _progress() as progress:

@@ -7,7 +7,8 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 from adwatch.core.model import Contact, Served
-from adwatch.core.phonebook import FORMS, PAGED, POSTED, Asked, Book, Document, Form, make_book
+from adwatch.core.page import PLAIN, Asked, Document
+from adwatch.core.phonebook import FORMS, PAGED, POSTED, Book, Form, make_book
 from adwatch.edges.store import Store
 from adwatch.edges.web import View, Web
 
@@ -17,9 +18,10 @@ T = TypeVar("T")
 class Pages:
     """Keeps what the server shows in step with the store."""
 
-    def __init__(self, store: Store, web: Web | None) -> None:
+    def __init__(self, store: Store, web: Web | None, others: Mapping[str, View]) -> None:
         self._store = store
         self._web = web
+        self._others = others
         self._people = ""
 
     def renew(self, now: float) -> None:
@@ -31,7 +33,8 @@ class Pages:
         if mark != people:  # HTTP tells times apart by whole seconds
             modified = max(float(int(now)), modified + 1)
         contacts = tuple(self._store.contacts().values())
-        self._web.show(phone_book(self._store.served(), contacts, modified))
+        book = phone_book(self._store.served(), contacts, modified)
+        self._web.show({**self._others, **book})
         if mark != people:  # last, for on a full disk it fails
             self._store.remember("phone_book", f"{people} {modified}")
         self._people = people
@@ -53,7 +56,7 @@ def phone_book(
 def _shown(book: _Once[Book], form: Form) -> Callable[[Asked], Document]:
     if form in PAGED:
         return lambda asked: form(book(), asked)
-    whole = _Once(lambda: form(book(), Asked()))
+    whole = _Once(lambda: form(book(), PLAIN))
     return lambda _: whole()
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,11 +12,8 @@ from typing import Any
 from adwatch import __version__
 from adwatch.core.incidents import Incident
 from adwatch.core.mapping import Mapper, MappingError
-from adwatch.core.model import Change, Entry, Finding, Hold, Peer, Reach, Served
-from adwatch.core.plan import differences
-from adwatch.core.render import REALM, masked, sort_key
-from adwatch.core.secrets import ha1
-from adwatch.edges import asterisk
+from adwatch.core.model import Change, Entry, Finding, Hold, Reach, Served
+from adwatch.core.render import sort_key
 from adwatch.output import Output
 from adwatch.service import Service
 from adwatch.turn import Turn
@@ -62,6 +58,8 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
         "outputs": outputs,
         "listens": sorted(health.listens),
         "faults": {part: f for part, f in health.faults.items() if not _told_elsewhere(part)},
+        "known": service.store.cursor() is not None,
+        "servers": list(service.config.directory.servers),
         "alerts": {
             "open": [_incident(one) for one in service.store.incidents().values() if one.opened],
             "owed": service.store.count_letters(),
@@ -70,6 +68,14 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
         "version": __version__,
         "started": moment(health.started),
     }
+
+
+def fresh(said: Mapping[str, Any], health: Health, now: float) -> dict[str, Any]:
+    """A status that was made a moment ago, with the lag as it is now."""
+    directory = dict(said.get("directory", {}))
+    if health.last_success:
+        directory["lag_seconds"] = round(now - health.last_success, 3)
+    return {**said, "directory": directory}
 
 
 def _incident(one: Incident) -> dict[str, Any]:
@@ -260,72 +266,6 @@ def judged(held: Iterable[Hold], turn: Turn) -> dict[str, Any]:
     """What `approve` and `reject` tell."""
     faults = [str(fault) for fault in turn.faults.values()]
     return {"exit": 1 if faults else 0, "held": [hold_text(h) for h in held], "faults": faults}
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What a sync would change, secrets masked."""
-
-    before: tuple[Peer, ...]
-    after: tuple[Peer, ...]
-    files: tuple[str, ...]
-    changes: tuple[Change, ...]
-    holds: tuple[Hold, ...]
-
-    @property
-    def empty(self) -> bool:
-        """Whether a sync would change nothing."""
-        return not self.files and not self.changes
-
-    def text(self) -> str:
-        """Peers added, removed and changed field by field, then each output's unified diff."""
-        old = {peer.guid: peer for peer in self.before}
-        new = {peer.guid: peer for peer in self.after}
-        reasons = {c.guid: c.reason for c in self.changes if c.what == "removed"}
-        lines = []
-        for guid, peer in new.items():
-            if guid not in old:
-                lines.append(f"+ {peer.number} {peer.name} ({peer.login})")
-            elif old[guid] != peer:
-                lines.append(f"~ {peer.number} {peer.name} ({peer.login})")
-                lines += [f"    {f}: {o!r} → {n!r}" for f, o, n in differences(old[guid], peer)]
-        for guid, peer in old.items():
-            if guid not in new:
-                lines.append(f"- {peer.number} {peer.name} ({peer.login}): {reasons.get(guid, '')}")
-        lines += [f"! held {hold_text(hold)}" for hold in self.holds]
-        bad = [c for c in self.changes if c.what == "rejected"]
-        lines += [f"! rejected {c.number} {c.login}: {c.reason}" for c in bad]
-        return "\n".join([*lines, *self.files])
-
-
-def difference(service: Service, turn: Callable[[], tuple[Change, ...]]) -> Difference:
-    """What `turn`, taken on a dry service, changes."""
-    before = service.store.served()
-    changes = turn()
-    after = service.store.served()
-    people = {s.peer.guid: s.peer for s in (*before, *after)}.values()
-    known = {service.secret(peer) for peer in people}
-    known |= {ha1(peer.number, REALM, service.secret(peer)) for peer in people}
-    files = []
-    for output in service.outputs:
-        old = asterisk.read(output.path)
-        new = service.text(output, after) if service.store.cursor() else old
-        if old != new:
-            files.append(_unified(str(output.path), masked(old, known), masked(new, known)))
-    return Difference(
-        tuple(sorted((s.peer for s in before), key=sort_key)),
-        tuple(sorted((s.peer for s in after), key=sort_key)),
-        tuple(files),
-        changes,
-        tuple(service.store.pending()),
-    )
-
-
-def _unified(path: str, old: str, new: str) -> str:
-    lines = difflib.unified_diff(
-        old.split("\n"), new.split("\n"), f"{path} (now)", f"{path} (new)", lineterm=""
-    )
-    return "\n".join(lines) or f"{path}: only secrets change"
 
 
 def explain(service: Service, finding: Finding) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from adwatch.contacts import Contacts
 from adwatch.core.model import Debt
 from adwatch.core.pace import NEVER, SAVED_S, SHARE, Pace, Tempo
+from adwatch.core.tally import Tally
 from adwatch.core.words import line
 from adwatch.edges.agi import Agi
 from adwatch.edges.control import Lock, Server
@@ -26,10 +27,11 @@ from adwatch.edges.systemd import Systemd
 from adwatch.edges.web import Web
 from adwatch.errors import AdwatchError, CredentialsError, DamagedError, NotTakenError, StoreError
 from adwatch.listeners import Listeners
+from adwatch.metrics import machine_views
 from adwatch.names import CallerNames
 from adwatch.pages import Pages
 from adwatch.refusal import Refusal
-from adwatch.report import Health, headline, judged, moment, status, told
+from adwatch.report import Health, fresh, headline, judged, moment, status, told
 from adwatch.requests import Requests
 from adwatch.service import Service
 from adwatch.telling import Telling
@@ -63,7 +65,9 @@ class Runner:
         self._requests = Requests(self._stop)
         self._lock = Lock(service.config.state)
         self._server = Server(service.config.state, self._answer)
-        self._pages = Pages(service.store, web)
+        self._tally = Tally()
+        machines = machine_views(lambda: self._status, self._tally, lambda: self._alive_at)
+        self._pages = Pages(service.store, web, machines)
         self._names = CallerNames(service.store, agi)
         listeners = {"http": web, "agi": agi}
         self._listeners = Listeners({name: one for name, one in listeners.items() if one})
@@ -78,6 +82,7 @@ class Runner:
         self._refusal = Refusal(service.store, password)
         self._listening = False
         self._resumed = False
+        self._alive_at = time.monotonic()
         self._remembered_at = 0.0
         self._connected_since = 0.0
         self._pace: Pace
@@ -171,7 +176,7 @@ class Runner:
 
     def _step(self) -> None:
         """Does what is due."""
-        self._systemd.alive()
+        self._alive()
         for name, fault in self._listeners.open(time.monotonic(), random.random()):  # noqa: S311
             self._troubles.told(name, fault)
         self._requests.answer(self._do, self._publish_status)
@@ -203,6 +208,11 @@ class Runner:
             self._wake.wait(self._wait())
             self._wake.clear()
 
+    def _alive(self) -> None:
+        """The loop has come round, or a long reading has got on."""
+        self._alive_at = time.monotonic()
+        self._systemd.alive()
+
     def _mind_store(self) -> None:
         """Lets nothing go on before the store can be written again."""
         if "store" in self._troubles:
@@ -225,10 +235,11 @@ class Runner:
         """One turn, and what the pace makes of it."""
         begun, wall = time.monotonic(), time.time()
         sent = "" if self._health.reach.server else self._refusal.password()
-        turn = self._service.turn(how, lambda _: self._systemd.alive())
+        turn = self._service.turn(how, lambda _: self._alive())
         self._health.turned = True
         now = time.monotonic()
         fault = turn.faults.get("directory") or turn.faults.get("store")
+        self._tally.turn(how, now - begun, failed=fault is not None)
         if fault is None:
             self._health.last_success = wall
             expiry = self._service.store.next_expiry()
@@ -300,6 +311,7 @@ class Runner:
                     self._pace = self._pace.saw(now, odd=reloads.odd())
                 return
             if reloads.follow():
+                self._tally.reload(failed=False)
                 self._pace = self._pace.reload_done()
                 self._troubles.over("asterisk")
             if not reloads.under_way():
@@ -307,6 +319,7 @@ class Runner:
         except StoreError:
             raise
         except AdwatchError as error:
+            self._tally.reload(failed=True)
             taken = not isinstance(error, NotTakenError)
             self._pace = self._pace.reload_failed(now, random.random(), taken=taken)  # noqa: S311
             self._troubles.failed("asterisk", error)
@@ -357,11 +370,7 @@ class Runner:
     def _answer(self, said: dict[str, Any]) -> dict[str, Any]:
         """On a thread of the control socket: hands a request to the loop and waits for it."""
         if said.get("command") == "status":
-            fresh = dict(self._status)
-            directory = dict(fresh.get("directory", {}))
-            if self._health.last_success:
-                directory["lag_seconds"] = round(time.time() - self._health.last_success, 3)
-            return {"exit": 0, "status": {**fresh, "directory": directory}}
+            return {"exit": 0, "status": fresh(self._status, self._health, time.time())}
         return self._requests.hand_over(said, self._wake.set)
 
     def _do(self, said: dict[str, Any]) -> dict[str, Any]:
@@ -384,6 +393,7 @@ class Runner:
 
     def _note_beside(self, turn: Turn) -> None:
         """Notes a turn that asked the directory nothing, and so proves nothing of it."""
+        self._tally.changed(turn.changes)
         if turn.wrote:
             self._pace = self._pace.owes_reload(time.monotonic())
         for part, fault in turn.faults.items():

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
-from urllib.parse import urlencode
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from adwatch.core.model import Contact, Entry, Peer
+from adwatch.core.page import PLAIN, Asked, Document
 
 WORK, MOBILE, OTHER = "work", "mobile", "other"
 CONTACT_ATTRIBUTES: Final = (
@@ -38,36 +38,6 @@ CISCO_NAME: Final = 64
 _DROPPED = re.compile("[\ufffe\uffff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANK = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request for a document: the address that it came to, and the words behind it.
-
-    `keep` are those of the words that every link must carry on.
-    """
-
-    url: str = ""
-    query: Mapping[str, str] = field(default_factory=dict)
-    keep: tuple[tuple[str, str], ...] = ()
-
-    def link(self, **words: str) -> str:
-        """The address of another part of the same document."""
-        query = urlencode([*self.keep, *words.items()])
-        return f"{self.url}?{query}" if query else self.url
-
-    def number(self, word: str) -> int:
-        """A word of the query as a number from 0 to 999,999, 0 where it is none."""
-        text = self.query.get(word, "")
-        return int(text) if re.fullmatch("[0-9]{1,6}", text, re.ASCII) else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """What a phone gets: a media type and octets."""
-
-    kind: str
-    content: bytes
 
 
 Book = tuple[Contact, ...]
@@ -177,7 +147,7 @@ def _xml(root: Element) -> Document:
 _GRANDSTREAM: Final = {WORK: "Work", MOBILE: "Mobile", OTHER: "Other"}
 
 
-def grandstream(book: Book, asked: Asked = Asked()) -> Document:
+def grandstream(book: Book, asked: Asked = PLAIN) -> Document:
     """Grandstream's phonebook.xml (XML Phonebook Guide): a contact has several numbers."""
     del asked
     root = Element("AddressBook")
@@ -194,7 +164,7 @@ def grandstream(book: Book, asked: Asked = Asked()) -> Document:
     return _xml(root)
 
 
-def old_grandstream(book: Book, asked: Asked = Asked()) -> Document:
+def old_grandstream(book: Book, asked: Asked = PLAIN) -> Document:
     """Grandstream's gs_phonebook.xml, of firmware that knows no kinds of numbers."""
     del asked
     root = Element("AddressBook")
@@ -212,7 +182,7 @@ def old_grandstream(book: Book, asked: Asked = Asked()) -> Document:
 _YEALINK: Final = {WORK: "Office", MOBILE: "Mobile", OTHER: "Other"}
 
 
-def yealink(book: Book, asked: Asked = Asked()) -> Document:
+def yealink(book: Book, asked: Asked = PLAIN) -> Document:
     """Yealink's remote phone book: an entry has several numbers, each with a label."""
     del asked
     root = Element("YealinkIPPhoneDirectory")
@@ -227,7 +197,7 @@ def yealink(book: Book, asked: Asked = Asked()) -> Document:
 _SNOM: Final = {WORK: "business", MOBILE: "mobile", OTHER: "fixed"}
 
 
-def snom(book: Book, asked: Asked = Asked()) -> Document:
+def snom(book: Book, asked: Asked = PLAIN) -> Document:
     """Snom's tbook for setting_files: complete, so that who is gone is gone on the phone too."""
     del asked
     root = Element("tbook", e="2", complete="true")
@@ -242,7 +212,7 @@ def snom(book: Book, asked: Asked = Asked()) -> Document:
     return _xml(root)
 
 
-def snom_remote(book: Book, asked: Asked = Asked()) -> Document:
+def snom_remote(book: Book, asked: Asked = PLAIN) -> Document:
     """Snom's tbook 2.0, the remote XML directory of firmware 10.1.178 and later."""
     del asked
     root = Element("tbook", e="2", version="2.0", complete="true")
@@ -262,7 +232,7 @@ def snom_remote(book: Book, asked: Asked = Asked()) -> Document:
 _FANVIL: Final = {WORK: "Telephone", MOBILE: "Mobile", OTHER: "Other"}
 
 
-def fanvil(book: Book, asked: Asked = Asked()) -> Document:
+def fanvil(book: Book, asked: Asked = PLAIN) -> Document:
     """Fanvil's: an entry has a number of each kind; whoever has more of one has more entries.
 
     Its phones are said not to show an ampersand, however it is written.
@@ -282,7 +252,7 @@ def fanvil(book: Book, asked: Asked = Asked()) -> Document:
     return _xml(root)
 
 
-def cisco(book: Book, asked: Asked = Asked()) -> Document:
+def cisco(book: Book, asked: Asked = PLAIN) -> Document:
     """Cisco's directory, 32 entries at a time, and a search; Linksys and Cisco SPA take it too."""
     if "search" in asked.query:
         return _cisco_search(asked)
@@ -336,7 +306,7 @@ def _cisco_search(asked: Asked) -> Document:
 _TEL: Final = {WORK: "WORK,VOICE", MOBILE: "CELL,VOICE", OTHER: "VOICE"}
 
 
-def vcard(book: Book, asked: Asked = Asked()) -> Document:
+def vcard(book: Book, asked: Asked = PLAIN) -> Document:
     """vCard 3.0 (RFC 2426), which older phones and programs read, too; all in one file."""
     del asked
     lines = []

@@ -27,7 +27,7 @@ from urllib.parse import parse_qsl
 
 import h11
 
-from adwatch.core.phonebook import Asked, Document
+from adwatch.core.page import Asked, Document
 from adwatch.core.words import line
 from adwatch.errors import AdwatchError
 
@@ -56,15 +56,16 @@ _SERVER_WORDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a path shows, last changed at `modified` (seconds since the epoch).
+    """What a path shows, last changed at `modified` (seconds since the epoch; None: just now).
 
     `show` is called on many threads at once and reads frozen values only; `posts`: a POST is
-    answered as a GET is.
+    answered as a GET is; `open`: nobody need show a token.
     """
 
     show: Callable[[Asked], Document]
-    modified: float
+    modified: float | None
     posts: bool = False
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,14 +247,14 @@ class Web:
     def _answer(self, request: _Request, address: str) -> _Answer:
         if not self.gate.knows(address):
             return _said(403, address)
+        views = self._views
+        view = views.get(request.path)
         try:
-            trusted = self.gate.trusts(request)
+            trusted = (view is not None and view.open) or self.gate.trusts(request)
         except AdwatchError:
             return _said(503, address)
         if not trusted:
             return _said(401, address, ("WWW-Authenticate", 'Basic realm="adwatch"'))
-        views = self._views
-        view = views.get(request.path)
         if view is None:
             listed = "".join(f"{path}\n" for path in sorted(views))
             return _Answer(404, _kind(_TEXT), f"There is only:\n{listed}".encode())
@@ -329,15 +330,18 @@ def _said(status: int, address: str, *headers: tuple[str, str]) -> _Answer:
 def _shown(view: View, request: _Request) -> _Answer:
     """A document, or 304 where the visitor has it already (RFC 9110, 13)."""
     document = view.show(request.asked)
+    if view.modified is None:
+        headers = (("Content-Type", document.kind), ("Cache-Control", "no-store"))
+        return _Answer(document.status, headers, document.content)
     tag = '"' + hashlib.sha256(document.content).hexdigest()[:32] + '"'
-    headers = (
+    validators = (
         ("ETag", tag),
         ("Last-Modified", formatdate(view.modified, usegmt=True)),
         ("Cache-Control", "private, no-cache"),
     )
     if _has(request, tag, view.modified):
-        return _Answer(304, headers)
-    return _Answer(200, (("Content-Type", document.kind), *headers), document.content)
+        return _Answer(304, validators)
+    return _Answer(200, (("Content-Type", document.kind), *validators), document.content)
 
 
 def _has(request: _Request, tag: str, modified: float) -> bool:

@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from adwatch.core.model import Contact, Entry, Peer
+from adwatch.core.page import Asked, Document
 from adwatch.core.phonebook import (
     FORMS,
-    Asked,
     Book,
-    Document,
     cisco,
     dialable,
     make_book,

@@ -16,7 +16,7 @@ import pytest
 from program import wait_for
 from system.samba import free_port
 
-from adwatch.core.phonebook import Asked, Document
+from adwatch.core.page import Asked, Document
 from adwatch.edges import web as module
 from adwatch.edges.web import Gate, View, Web
 from adwatch.errors import AdwatchError

@@ -136,7 +136,7 @@ def test_hostile_names_are_kept_as_they_are(site: Site) -> None:
 
 def test_the_book_is_made_anew_only_when_somebody_in_it_is_another(site: Site) -> None:
     web = Web("127.0.0.1", 1, Gate())
-    pages = Pages(site.service.store, web)
+    pages = Pages(site.service.store, web, {})
     site.turn()
     pages.renew(1000.5)
     first = web._views

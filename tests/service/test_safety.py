@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from service.test_turn import Site, crash
 
+from adwatch.difference import difference
 from adwatch.edges.keyfile import KeyFile
 from adwatch.errors import AdwatchError, DirectoryError
-from adwatch.report import Health, difference, status, status_text
+from adwatch.report import Health, status, status_text
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 
 from adwatch.config.load import load
 from adwatch.core.model import Change
+from adwatch.difference import difference
 from adwatch.edges.store import Store
 from adwatch.errors import (
     CredentialsError,
@@ -21,7 +22,7 @@ from adwatch.errors import (
     OutputError,
     StoreError,
 )
-from adwatch.report import difference, explain
+from adwatch.report import explain
 from adwatch.service import Service
 from adwatch.testing import FakeClock, MemoryDirectory
 from adwatch.turn import Turn

@@ -1,0 +1,43 @@
+"""What is asked of an HTTP path, and what it answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlencode
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request for a document: the address that it came to, and the words behind it.
+
+    `keep` are those of the words that every link must carry on.
+    """
+
+    url: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+    keep: tuple[tuple[str, str], ...] = ()
+
+    def link(self, **words: str) -> str:
+        """The address of another part of the same document."""
+        query = urlencode([*self.keep, *words.items()])
+        return f"{self.url}?{query}" if query else self.url
+
+    def number(self, word: str) -> int:
+        """A word of the query as a number from 0 to 999,999, 0 where it is none."""
+        text = self.query.get(word, "")
+        return int(text) if re.fullmatch("[0-9]{1,6}", text, re.ASCII) else 0
+
+
+PLAIN: Final = Asked()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What is answered: a media type, octets, and a status of HTTP."""
+
+    kind: str
+    content: bytes
+    status: int = 200
