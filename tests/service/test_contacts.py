@@ -154,7 +154,7 @@ def test_the_book_is_made_anew_only_when_somebody_in_it_is_another(site: Site) -
     pages.renew(1000.95)
     assert web._views["/phonebook.vcf"].modified == 1002
     again = Web("127.0.0.1", 1, Gate())
-    Pages(site.service.store, again).renew(5000)
+    Pages(site.service.store, again, {}).renew(5000)
     assert again._views["/phonebook.vcf"].modified == 1002
 
 
