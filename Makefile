@@ -27,7 +27,7 @@ demo: $(READY) ## the main job, against a Samba AD that it starts itself
 	@PYTHONPATH=tests $(BIN)/python docker/demo.py
 
 test: $(READY) lint ## everything: lint, unit, contract and system tests
-	timeout --signal=INT --kill-after=60 2100 $(BIN)/pytest
+	timeout --signal=INT --kill-after=60 2280 $(BIN)/pytest
 
 soak: $(READY) crash ## that, and the state machine for 15 minutes each: SOAK_S=, JOBS=, COMBINATION=
 	PYTHONPATH=tests $(BIN)/python -m system.machine.soak

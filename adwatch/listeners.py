@@ -23,12 +23,12 @@ class Listener(Protocol):
 
 
 class Listeners:
-    """Listeners by name, which is the part of the configuration that they come from."""
+    """Listeners by name, which is the part of the configuration that they come from, if any."""
 
-    def __init__(self, listeners: Mapping[str, Listener]) -> None:
-        self._listeners = listeners
-        self._due = dict.fromkeys(listeners, 0.0)
-        self._failures = dict.fromkeys(listeners, 0)
+    def __init__(self, listeners: Mapping[str, Listener | None]) -> None:
+        self._listeners = {name: one for name, one in listeners.items() if one is not None}
+        self._due = dict.fromkeys(self._listeners, 0.0)
+        self._failures = dict.fromkeys(self._listeners, 0)
 
     @property
     def names(self) -> frozenset[str]:

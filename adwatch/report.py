@@ -38,6 +38,8 @@ class Health:
     faults: dict[str, str] = field(default_factory=dict)
     listens: frozenset[str] = frozenset()
     reach: Reach = field(default_factory=Reach)
+    incidents: Mapping[str, Incident] | None = None
+    """None: those that the store knows."""
     pid: int | None = None
 
 
@@ -61,7 +63,7 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
         "known": service.store.cursor() is not None,
         "servers": list(service.config.directory.servers),
         "alerts": {
-            "open": [_incident(one) for one in service.store.incidents().values() if one.opened],
+            "open": [_incident(one) for one in _incidents(service, health) if one.opened],
             "owed": service.store.count_letters(),
         },
         "pid": health.pid,
@@ -76,6 +78,11 @@ def fresh(said: Mapping[str, Any], health: Health, now: float) -> dict[str, Any]
     if health.last_success:
         directory["lag_seconds"] = round(now - health.last_success, 3)
     return {**said, "directory": directory}
+
+
+def _incidents(service: Service, health: Health) -> Iterable[Incident]:
+    known = service.store.incidents() if health.incidents is None else health.incidents
+    return known.values()
 
 
 def _incident(one: Incident) -> dict[str, Any]:

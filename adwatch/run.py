@@ -69,8 +69,7 @@ class Runner:
         machines = machine_views(lambda: self._status, self._tally, lambda: self._alive_at)
         self._pages = Pages(service.store, web, machines)
         self._names = CallerNames(service.store, agi)
-        listeners = {"http": web, "agi": agi}
-        self._listeners = Listeners({name: one for name, one in listeners.items() if one})
+        self._listeners = Listeners({"http": web, "agi": agi})
         wanted = service.config.contacts is not None
         self._contacts = Contacts(service.directory, service.store, wanted=wanted)
         self._signals = Signals(self._signalled)
@@ -349,6 +348,7 @@ class Runner:
         """Makes the status that other threads hand out."""
         self._health.reach = self._service.directory.reach()
         self._health.listens = self._listeners.listening
+        self._health.incidents = self._telling.incidents
         self._status = status(self._service, self._health, time.time())
         self._systemd.status(headline(self._status))
 
@@ -368,7 +368,7 @@ class Runner:
         self._wake.set()
 
     def _answer(self, said: dict[str, Any]) -> dict[str, Any]:
-        """On a thread of the control socket: hands a request to the loop and waits for it."""
+        """On a thread of the control socket: asks the loop and waits for it."""
         if said.get("command") == "status":
             return {"exit": 0, "status": fresh(self._status, self._health, time.time())}
         return self._requests.hand_over(said, self._wake.set)

@@ -65,7 +65,8 @@ class Telling:
     rules: Rules
     host: str
     clock: Clock = field(default_factory=Clock)
-    _incidents: dict[str, Incident] | None = None
+    incidents: Mapping[str, Incident] | None = None
+    """What is known, None until it was looked at."""
     _stored_at: float = 0.0
     _unwritten: list[Letter] = field(default_factory=list)
     _letters: list[Letter] | None = None
@@ -83,7 +84,7 @@ class Telling:
         for notice in done.notices:
             _log(notice)
         quiet = done.incidents.keys() == known.keys() and not done.notices
-        self._incidents = dict(done.incidents)
+        self.incidents = dict(done.incidents)
         if quiet and (not known or now - self._stored_at < _SEEN_S):
             return
         self._stored_at = now
@@ -93,10 +94,10 @@ class Telling:
             self._unwritten += letters
         self._letters = None
 
-    def _known(self) -> dict[str, Incident]:
-        if self._incidents is None:
-            self._incidents = self.store.incidents()
-        return self._incidents
+    def _known(self) -> Mapping[str, Incident]:
+        if self.incidents is None:
+            self.incidents = self.store.incidents()
+        return self.incidents
 
     def _rejections(self, status: Mapping[str, Any]) -> list[Rejection]:
         return self.store.rejections() if status["peers"]["rejected"] else []

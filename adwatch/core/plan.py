@@ -328,6 +328,6 @@ def passed_over(
     missed = {}
     for change in changes:
         entry, before = entries.get(change.guid), seen.get(change.guid)
-        if entry is not None and before is not None and before.usn < entry.usn <= since.usn:
+        if entry is not None and before is not None and 0 < before.usn < entry.usn <= since.usn:
             missed[entry.guid] = entry.login or entry.dn
     return tuple(missed.values())

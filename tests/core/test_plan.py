@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,9 +20,10 @@ from adwatch.core.model import (
     Peer,
     Plan,
     Rejection,
+    Seen,
     Served,
 )
-from adwatch.core.plan import UNSEEN, Rules, Safety, differences, make_plan
+from adwatch.core.plan import UNSEEN, Rules, Safety, differences, make_plan, passed_over
 
 NO_NUMBER = "its number is empty"
 CURSOR = Cursor("dc", "invocation", 1, b"", "question")
@@ -681,3 +683,25 @@ def test_after_any_changes_the_peers_are_what_a_full_reading_gives(
     assert len(world.served) == len(wanted) or world.holds
     plan = world.turn(ad, full=True)
     assert (plan.serve, plan.end, plan.drop) == ((), frozenset(), frozenset())
+
+
+@pytest.mark.parametrize(
+    ("before", "written", "passed"),
+    [
+        (50, 80, True),  # written before the cursor, which stands at 100, and not seen
+        (80, 80, False),  # seen as it is: a group or an ACL changed
+        (50, 120, False),  # written since
+        (0, 80, False),  # was out of scope: nobody knows of when
+        (None, 80, False),
+    ],
+)
+def test_a_feed_passed_over_who_was_written_before_its_cursor_and_seen_only_later(
+    before: int | None, written: int, passed: bool
+) -> None:
+    entry = Entry(guid("x"), "CN=x", {"samaccountname": ("x",), "usnchanged": (str(written),)})
+    since = replace(CURSOR, usn=100)
+    batch = Batch((entry,), frozenset({entry.guid}), full=True, cursor=CURSOR, at=5.0)
+    seen = {} if before is None else {entry.guid: Seen("CN=x", before)}
+    changes = [Change(5.0, "changed", entry.guid, "502", "x")]
+    assert passed_over(batch, since, seen, changes) == (("x",) if passed else ())
+    assert passed_over(batch, since, seen, []) == ()

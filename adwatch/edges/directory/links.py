@@ -20,7 +20,7 @@ from adwatch.edges.directory import feeds
 from adwatch.edges.directory.locate import domain_controllers
 from adwatch.edges.directory.security import Security
 from adwatch.edges.directory.session import Session
-from adwatch.errors import CredentialsError, DirectoryError, PasswordError
+from adwatch.errors import CertificateError, CredentialsError, DirectoryError, PasswordError
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,8 @@ class Links:
         for failure in failures:
             if len(failures) == 1 or (isinstance(failure, CredentialsError) and failure.counts):
                 raise failure
-        raise DirectoryError(
+        refused = all(isinstance(failure, CertificateError) for failure in failures)
+        raise (CertificateError if refused and failures else DirectoryError)(
             "no domain controller can be used: " + "; ".join(e.message for e in failures),
             "look at the first one",
         )

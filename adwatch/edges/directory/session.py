@@ -24,7 +24,7 @@ from adwatch.core.words import line
 from adwatch.edges.directory import entries
 from adwatch.edges.directory.bind import Identity, Outcome, bind, refusal
 from adwatch.edges.directory.security import Security, mend_certificate
-from adwatch.errors import DirectoryError
+from adwatch.errors import CertificateError, DirectoryError
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ class Session:
     def _unreachable(self, error: Exception) -> DirectoryError:
         """What went wrong while connecting, in words."""
         if isinstance(error, ssl.SSLCertVerificationError):
-            return DirectoryError(
+            return CertificateError(
                 f"{self.url}: its certificate is refused: {error.verify_message}",
                 mend_certificate(error),
             )
