@@ -21,7 +21,7 @@ from adwatch.core.pace import NEVER, delay
 from adwatch.core.words import line, span
 from adwatch.edges.alerts import Answer, Errand, Target
 from adwatch.edges.store import Store
-from adwatch.edges.store.outbox import Letter
+from adwatch.edges.store.rows import Letter
 from adwatch.errors import AdwatchError, StoreError
 
 log = logging.getLogger(__name__)

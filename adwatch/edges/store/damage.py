@@ -16,9 +16,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from adwatch.core.incidents import Incident
 from adwatch.core.model import Change, Contact, Hold, Served
 from adwatch.edges.store import rows
 from adwatch.edges.store.migrations import MIGRATIONS
+from adwatch.edges.store.rows import Letter
 from adwatch.errors import DamagedError
 
 T = TypeVar("T")
@@ -209,6 +211,8 @@ class Left:
     losses: Mapping[str, float] = field(default_factory=dict)
     contacts: tuple[Contact, ...] = ()
     history: tuple[Change, ...] = ()
+    incidents: Mapping[str, Incident] = field(default_factory=dict)
+    letters: tuple[Letter, ...] = ()
 
 
 def salvage(path: Path) -> Left:
@@ -222,6 +226,8 @@ def salvage(path: Path) -> Left:
             dict(_whole(db, "losses", lambda row: (str(row[0]), float(row[1])))),
             tuple(_whole(db, "contacts", rows.contact)),
             tuple(_whole(db, "history", lambda row: rows.change(row[1:]))),
+            dict(_whole(db, "incidents", lambda row: (str(row[0]), rows.incident(row[1])))),
+            tuple(_whole(db, "outbox", rows.letter)),
         )
 
 

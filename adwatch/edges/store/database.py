@@ -76,6 +76,7 @@ class Store(Outbox):
             self._many("INSERT INTO losses VALUES (?, ?)", left.losses.items())
             self._many("INSERT INTO contacts VALUES (?, ?)", map(rows.contact_row, left.contacts))
             self._record(left.history)
+            self.tell(left.incidents, left.letters)
             for debt in debts:
                 self.owe(debt)
             self.remember("damaged", fault)

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
 
-from adwatch.core.incidents import Condition, Incident
-from adwatch.core.messages import Message
+from adwatch.core.incidents import Incident
+from adwatch.edges.store import rows
 from adwatch.edges.store.connection import Connection
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A message for one target. `at` is when it was written, seconds since the epoch.
-
-    `id` is 0 until it is stored; `tries` counts failures, `due` is when the next try is.
-    """
-
-    target: str
-    message: Message
-    at: float
-    id: int = 0
-    tries: int = 0
-    due: float = 0.0
+from adwatch.edges.store.rows import Letter
 
 
 class Outbox(Connection):
@@ -32,7 +17,9 @@ class Outbox(Connection):
 
     def incidents(self) -> dict[str, Incident]:
         """Every incident that is known, by key."""
-        return {key: _incident(text) for key, text in self._rows("SELECT key, body FROM incidents")}
+        return {
+            key: rows.incident(text) for key, text in self._rows("SELECT key, body FROM incidents")
+        }
 
     def tell(self, incidents: Mapping[str, Incident], letters: Iterable[Letter]) -> None:
         """Keeps the incidents as they are now, and the letters, both or neither.
@@ -60,8 +47,8 @@ class Outbox(Connection):
 
     def letters(self) -> list[Letter]:
         """Every letter that is not delivered, the oldest first."""
-        found = self._rows("SELECT target, body, at, id, tries, due FROM outbox ORDER BY id")
-        return [Letter(row[0], Message(**json.loads(row[1])), *row[2:]) for row in found]
+        found = self._rows("SELECT * FROM outbox ORDER BY id")
+        return [rows.letter(row) for row in found]
 
     def count_letters(self) -> int:
         """How many there are."""
@@ -74,11 +61,3 @@ class Outbox(Connection):
     def failed(self, letter: Letter, due: float) -> None:
         """A letter did not arrive, and is due again."""
         self._run("UPDATE outbox SET tries = tries + 1, due = ? WHERE id = ?", (due, letter.id))
-
-
-def _incident(text: str) -> Incident:
-    read: dict[str, Any] = json.loads(text)
-    condition = read.pop("condition")
-    members = tuple(condition.pop("members"))
-    read["members"] = tuple(read["members"])
-    return Incident(Condition(**condition, members=members), **read)

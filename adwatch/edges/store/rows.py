@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from adwatch.core.incidents import Condition, Incident
+from adwatch.core.messages import Message
 from adwatch.core.model import (
     PEER_FIELDS,
     Candidate,
@@ -27,6 +29,21 @@ PUT_CANDIDATE = """
     fault = excluded.fault, usn = excluded.usn, expires = excluded.expires,
     shown = excluded.shown, hidden = excluded.hidden
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message for one target. `at` is when it was written, seconds since the epoch.
+
+    `id` is 0 until it is stored; `tries` counts failures, `due` is when the next try is.
+    """
+
+    target: str
+    message: Message
+    at: float
+    id: int = 0
+    tries: int = 0
+    due: float = 0.0
 
 
 def cursor(text: str) -> Cursor:
@@ -115,3 +132,19 @@ def rejection_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
     """The rows of a plan's rejections."""
     for r in plan.rejections:
         yield r.guid, r.output, r.dn, r.login, r.number, r.reason
+
+
+def incident(text: str) -> Incident:
+    """An incident as it is stored."""
+    read: dict[str, Any] = json.loads(text)
+    condition = read.pop("condition")
+    members = tuple(condition.pop("members"))
+    read["members"] = tuple(read["members"])
+    return Incident(Condition(**condition, members=members), **read)
+
+
+def letter(row: Sequence[Any]) -> Letter:
+    """A row of the outbox."""
+    number, target, _, _, body, at, tries, due = row
+    message = Message(**json.loads(body))
+    return Letter(target, message, float(at), int(number), int(tries), float(due))
