@@ -29,7 +29,8 @@ demo: $(READY) ## the main job, against a Samba AD that it starts itself
 test: $(READY) lint ## everything: lint, unit, contract and system tests
 	timeout --signal=INT --kill-after=60 2280 $(BIN)/pytest
 
-soak: $(READY) crash ## that, and the state machine for 15 minutes each: SOAK_S=, JOBS=, COMBINATION=
+soak: $(READY) crash ## that, an outage in real time, the state machine for 15 minutes each: SOAK_S=, JOBS=
+	PYTHONPATH=tests $(BIN)/python -m system.faults.soak
 	PYTHONPATH=tests $(BIN)/python -m system.machine.soak
 
 crash: $(READY) ## killed at every effect, and 200 times at random: EVERY=, ROUNDS=, FIGURES=docs/…

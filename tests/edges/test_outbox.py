@@ -71,7 +71,9 @@ def test_a_damaged_store_gives_up_its_incidents_and_letters_too(
     store.close()
     path = tmp_path / "adwatch.db"
     octets = path.read_bytes()
-    path.write_bytes(octets.replace(b"some words", b"Some words"))  # a flipped bit: only the digest tells
+    path.write_bytes(
+        octets.replace(b"some words", b"Some words")
+    )  # a flipped bit: only the digest tells
     again = Store(tmp_path)
     again.open()
     assert again.aside is not None
