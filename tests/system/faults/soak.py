@@ -50,9 +50,7 @@ def turns(adwatch: Adwatch, port: int) -> float:
     url = f"http://127.0.0.1:{port}/metrics"
 
     def read() -> tuple[float, float]:
-        text = subprocess.run(
-            ["curl", "-sS", url], capture_output=True, text=True, check=True
-        ).stdout
+        text = run("curl", "-sS", url)
         pattern = r'adwatch_turn_seconds_{}{{how="poll"}} (\S+)'
         total, count = (re.search(pattern.format(x), text) for x in ("sum", "count"))
         assert total is not None
