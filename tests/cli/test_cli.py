@@ -111,6 +111,8 @@ def test_status_of_what_does_not_run(adwatch: Adwatch) -> None:
         "outputs",
         "listens",
         "faults",
+        "known",
+        "servers",
         "alerts",
         "pid",
         "version",

@@ -18,7 +18,7 @@ from adwatch.core.model import Batch
 from adwatch.errors import DirectoryError
 from adwatch.run import Runner
 from adwatch.testing import MemoryDirectory
-from adwatch.wiring import build
+from adwatch.wiring import build, make_telling
 
 STAFF = "OU=Staff,DC=example,DC=test"
 
@@ -60,8 +60,9 @@ def main() -> int:
         domain.add_user(f"u{number}", telephoneNumber=str(number))
     domain.fault = DirectoryError("it is away") if "away" in sys.argv else None
     Thread(target=domain.obey, daemon=True).start()
-    service = build(load(Path(sys.argv[1])), directory=domain)
-    return Runner(service, lambda: "p").run()
+    config = load(Path(sys.argv[1]))
+    service = build(config, directory=domain)
+    return Runner(service, lambda: "p", make_telling(config, service.store)).run()
 
 
 if __name__ == "__main__":
