@@ -37,7 +37,12 @@ def test_a_crash_before_any_effect_leaves_files_whole_and_the_next_start_converg
 
 
 def test_kills_at_random_instants_under_changes_lose_nothing(dc: SambaDC, tmp_path: Path) -> None:
-    figures = kill_again_and_again(dc, tmp_path, ROUNDS)
+    before = dc.ldapsearch("(objectClass=user)", "cn").keys()
+    try:
+        figures = kill_again_and_again(dc, tmp_path, ROUNDS)
+    finally:
+        for dn in dc.ldapsearch("(objectClass=user)", "cn").keys() - before:
+            dc.delete(dn)
     for what, count in figures.rows():
         print(f"{what}: {count}")
     assert not figures.faults, "\n".join(figures.faults)

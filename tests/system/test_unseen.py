@@ -149,13 +149,13 @@ def test_values_that_are_hidden_from_the_account_are_kept_until_they_are_seen_ag
             f"unseen{index}", ou, telephoneNumber=str(7800 + index), employeeType=f"kind {index}"
         )
     adwatch = make(account, more="peers: {context: employeeType}\n")
-    assert "context = kind 7\n" in adwatch.section("7807")
+    assert "context = kind 7" in adwatch.section("7807")
     with denied(dc, ou, account, READ_EMPLOYEE_TYPE):
         wait_for("eight are held", lambda: held(adwatch) == 8)
         assert "AD no longer shows its employeetype to adwatch" in adwatch("status").stdout
-        assert "context = kind 7\n" in adwatch.section("7807")
+        assert "context = kind 7" in adwatch.section("7807")
     wait_for("nobody is held", lambda: held(adwatch) == 0)
-    assert "context = kind 7\n" in adwatch.section("7807")
+    assert "context = kind 7" in adwatch.section("7807")
     dc.modify(f"CN=unseen7,{ou}", employeeType=None)
     wait_for("a value that is really gone", lambda: "context" not in adwatch.section("7807"))
     assert "fullname = Unseen7\n" in adwatch.section("7807")
