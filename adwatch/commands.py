@@ -90,14 +90,12 @@ def _handed_over(config: Config, request: dict[str, Any]) -> Any:
 
 def run(given: Any) -> int:
     """The service, until it is told to stop."""
+    from adwatch.edits import first_edition
     from adwatch.run import Runner
-    from adwatch.wiring import build, make_agi, make_telling, make_web, proof_reader
+    from adwatch.wiring import build
 
-    config = _load(given, logging.INFO)
-    service = build(config)
-    telling = make_telling(config, service.store)
-    outside = make_web(config), make_agi(config)
-    return Runner(service, proof_reader(config), telling, *outside).run()
+    service = build(_load(given, logging.INFO))
+    return Runner(service, first_edition(service.parts, service.store)).run()
 
 
 def sync(given: Any) -> int:

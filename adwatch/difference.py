@@ -62,7 +62,7 @@ def difference(service: Service, turn: Callable[[], tuple[Change, ...]]) -> Diff
     files = []
     for output in service.outputs:
         old = asterisk.read(output.path)
-        new = service.text(output, after) if service.store.cursor() else old
+        new = service.publisher.text(output, after) if service.store.cursor() else old
         if old != new:
             files.append(_unified(str(output.path), masked(old, known), masked(new, known)))
     return Difference(

@@ -30,3 +30,4 @@ def begin(level: int) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Lines())
     logging.basicConfig(level=level, handlers=[handler])
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of every sign

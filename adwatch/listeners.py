@@ -53,6 +53,18 @@ class Listeners:
                 self._due[name] = NEVER
                 yield name, None
 
+    def change(self, listeners: Mapping[str, Listener | None]) -> None:
+        """Goes on with other listeners; those that are the same go on listening."""
+        before = self._listeners
+        self._listeners = {name: one for name, one in listeners.items() if one is not None}
+        for name in before.keys() | self._listeners.keys():
+            if before.get(name) is not self._listeners.get(name):
+                if name in before:
+                    before[name].close()
+                self._due.pop(name, None)
+        self._due = {name: self._due.get(name, 0.0) for name in self._listeners}
+        self._failures = {name: self._failures.get(name, 0) for name in self._listeners}
+
     def wait(self, now: float) -> float:
         """Seconds until another try is due."""
         return max(0.0, min(self._due.values(), default=NEVER) - now)

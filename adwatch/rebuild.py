@@ -12,11 +12,13 @@ from typing import Final
 
 from adwatch import lastgood
 from adwatch.core.model import Candidate, Debt, Peer, Served, UnsafeText
+from adwatch.core.plan import Safety
 from adwatch.core.render import REALM, RenderError
 from adwatch.core.secrets import ha1
 from adwatch.core.words import line
 from adwatch.edges import asterisk
 from adwatch.edges.store import Store
+from adwatch.errors import HeldError
 from adwatch.output import Output
 
 log = logging.getLogger(__name__)
@@ -82,6 +84,33 @@ def rebuild(store: Store, outputs: Iterable[Output], last: LastOutputs, now: flo
     debts = [Debt("reload", o.name, now, o.reload) for o in outputs if o.reload]
     store.restore(left, served, debts, fault)
     log.error(line("fault", part="store", cause=fault, hint=HEALS))
+
+
+def refuse_to_forget(
+    store: Store, outputs: Iterable[Output], mapped: Mapping[str, Candidate], safety: Safety
+) -> None:
+    """Stops a lost store from dropping the peers that the outputs still have.
+
+    Of the users that the store does not know, either, the safety stop has nothing to compare
+    with but the last outputs. Raises HeldError.
+    """
+    if store.cursor() is not None:
+        return
+    peers = [candidate.peer for candidate in mapped.values() if candidate.peer]
+    here = {peer.guid for peer in peers}
+    known = [one.peer for one in store.served() if one.peer.guid not in here]
+    peers += known  # the plan will judge of these
+    for output in outputs:
+        before = output.records(asterisk.read(output.path))
+        fitting = (peer for peer in peers if not output.renderer.refusal(peer))
+        lost = before - output.records(output.renderer.document(fitting)) if before else before
+        many = safety.stops(len(lost) + len(known), len(before))
+        if lost and (lost == before or many):
+            raise HeldError(
+                f"the store is lost, and the directory shows {len(lost)} fewer of the"
+                f" {len(before)} {output.kind} in {output.path}",
+                f"if that is right, move {output.path} away and sync again",
+            )
 
 
 def _pieces(text: str) -> list[str]:

@@ -108,6 +108,7 @@ def _output(service: Service, health: Health, output: Output, *, owed: bool) -> 
         "name": output.name,
         "path": str(output.path),
         "written": moment(_written(service, output)),
+        "restored": moment(service.publisher.restored.get(output.name, 0.0)),
         "reload_owed": owed,
         "verified": record.verified,
         "refused": sorted(record.refused),
@@ -126,8 +127,8 @@ def _hold_line(hold: Mapping[str, Any]) -> str:
 
 
 def _written(service: Service, output: Output) -> float:
-    if output.name in service.written:
-        return service.written[output.name]
+    if output.name in service.publisher.written:
+        return service.publisher.written[output.name]
     try:
         return float(output.path.stat().st_mtime)
     except OSError:

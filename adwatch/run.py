@@ -17,15 +17,15 @@ from typing import Any, Final
 
 from adwatch.contacts import Contacts
 from adwatch.core.model import Debt
-from adwatch.core.pace import NEVER, SAVED_S, SHARE, Pace, Tempo
+from adwatch.core.pace import NEVER, SAVED_S, SHARE, Pace
 from adwatch.core.tally import Tally
 from adwatch.core.words import line
-from adwatch.edges.agi import Agi
+from adwatch.duties import look_after_contacts, look_after_reload
 from adwatch.edges.control import Lock, Server
 from adwatch.edges.signals import Signals, exit_by
 from adwatch.edges.systemd import Systemd
-from adwatch.edges.web import Web
-from adwatch.errors import AdwatchError, CredentialsError, DamagedError, NotTakenError, StoreError
+from adwatch.edits import Edition, Edits
+from adwatch.errors import CredentialsError, DamagedError, StoreError
 from adwatch.listeners import Listeners
 from adwatch.metrics import machine_views
 from adwatch.names import CallerNames
@@ -34,9 +34,9 @@ from adwatch.refusal import Refusal
 from adwatch.report import Health, fresh, headline, judged, moment, status, told
 from adwatch.requests import Requests
 from adwatch.service import Service
-from adwatch.telling import Telling
 from adwatch.troubles import Troubles
 from adwatch.turn import Turn
+from adwatch.wiring import make_tempo
 
 log = logging.getLogger(__name__)
 
@@ -49,42 +49,43 @@ _REMEMBER_S: Final = 60.0
 class Runner:
     """Owns the loop. `run()` returns the exit status once SIGTERM or SIGINT has come."""
 
-    def __init__(
-        self,
-        service: Service,
-        password: Callable[[], str],
-        telling: Telling,
-        web: Web | None = None,
-        agi: Agi | None = None,
-    ) -> None:
+    def __init__(self, service: Service, edition: Edition) -> None:
         self._service = service
-        self._telling = telling
+        self._telling = edition.telling
         self._wake = Event()
         self._stop = Event()
         self._woken = Event()
+        self._hung_up = Event()
         self._requests = Requests(self._stop)
         self._lock = Lock(service.config.state)
         self._server = Server(service.config.state, self._answer)
         self._tally = Tally()
-        machines = machine_views(lambda: self._status, self._tally, lambda: self._alive_at)
-        self._pages = Pages(service.store, web, machines)
-        self._names = CallerNames(service.store, agi)
-        self._listeners = Listeners({"http": web, "agi": agi})
-        wanted = service.config.contacts is not None
-        self._contacts = Contacts(service.directory, service.store, wanted=wanted)
+        self._edits = Edits(edition, service.store, self._wake.set)
+        self._listeners = Listeners({})
         self._signals = Signals(self._signalled)
         self._systemd = Systemd(os.environ)
         self._troubles = Troubles()
         faults = self._troubles.faults
         self._health = Health(started=time.time(), pid=os.getpid(), faults=faults)
         self._status: dict[str, Any] = {}
-        self._refusal = Refusal(service.store, password)
-        self._listening = False
         self._resumed = False
         self._alive_at = time.monotonic()
         self._remembered_at = 0.0
         self._connected_since = 0.0
         self._pace: Pace
+        self._equip(edition)
+
+    def _equip(self, edition: Edition) -> None:
+        """What the loop uses of a configuration beside the service and the alerts."""
+        store, directory = self._service.store, self._service.directory
+        machines = machine_views(lambda: self._status, self._tally, lambda: self._alive_at)
+        self._pages = Pages(store, edition.web, machines)
+        self._names = CallerNames(store, edition.agi)
+        self._listeners.change({"http": edition.web, "agi": edition.agi})
+        wanted = edition.parts.config.contacts is not None
+        self._contacts = Contacts(directory, store, wanted=wanted)
+        self._refusal = Refusal(store, edition.proof)
+        self._listening = False
 
     def run(self) -> int:
         """Serves until told to stop. Raises RunningError where another instance does."""
@@ -97,6 +98,7 @@ class Runner:
             self._begin()
             self._guard(self._resume)
             self._server.open()
+            self._edits.open()
             self._systemd.ready()
             log.info(line("started", pid=os.getpid(), peers=self._service.store.count()))
             while not self._stop.is_set():
@@ -107,6 +109,7 @@ class Runner:
             with suppress(StoreError):
                 self._remember()
         finally:
+            self._edits.close()
             self._telling.close()
             self._server.close()
             self._listeners.close()
@@ -118,12 +121,7 @@ class Runner:
         """Takes up where the last process was, and serves the cache before asking anybody."""
         wanted = self._service.config
         now, wall = time.monotonic(), time.time()
-        tempo = Tempo(
-            poll=wanted.directory.poll,
-            reconcile=wanted.directory.reconcile,
-            settle=wanted.asterisk.settle,
-            at_most=wanted.asterisk.at_most,
-        )
+        tempo = make_tempo(wanted)
         store = self._service.store
         self._health.last_success = float(store.meta("last_success") or 0)
         self._health.last_reconcile = float(store.meta("last_reconcile") or 0)
@@ -180,6 +178,7 @@ class Runner:
             self._troubles.told(name, fault)
         self._requests.answer(self._do, self._publish_status)
         self._mind_store()
+        self._look_after_files()
         if self._woken.is_set():
             self._woken.clear()
             self._pace = self._pace.woken(time.monotonic())
@@ -191,8 +190,9 @@ class Runner:
         if self._pace.prefers(time.monotonic()):
             self._service.directory.prefer()
             self._pace = self._pace.looked_for_better(time.monotonic(), random.random())  # noqa: S311
-        self._look_after_reload()
-        self._look_after_contacts()
+        reloads, troubles = self._service.reloads, self._troubles
+        self._pace = look_after_reload(self._pace, reloads, troubles, self._tally)
+        self._pace = look_after_contacts(self._pace, self._contacts, troubles)
         self._show()
 
     def _tell(self) -> None:
@@ -298,49 +298,48 @@ class Runner:
             fault = CredentialsError(f"the account was refused; it is tried again at {ends}", hint)
             self._troubles.failed("directory", fault)
 
-    def _look_after_reload(self) -> None:
-        """Begins, follows and ends reloads; a failure stays owed and is tried again."""
-        now, reloads = time.monotonic(), self._service.reloads
-        try:
-            if not reloads.under_way():
-                if reloads.owed() and self._pace.reloads(now):
-                    self._pace = self._pace.reloading(now, begun=reloads.begin())
-                elif self._pace.looks(now):
-                    reloads.look_again()
-                    self._pace = self._pace.saw(now, odd=reloads.odd())
-                return
-            if reloads.follow():
-                self._tally.reload(failed=False)
-                self._pace = self._pace.reload_done()
-                self._troubles.over("asterisk")
-            if not reloads.under_way():
-                self._pace = self._pace.saw(now, odd=reloads.odd())
-        except StoreError:
-            raise
-        except AdwatchError as error:
-            self._tally.reload(failed=True)
-            taken = not isinstance(error, NotTakenError)
-            self._pace = self._pace.reload_failed(now, random.random(), taken=taken)  # noqa: S311
-            self._troubles.failed("asterisk", error)
-
-    def _look_after_contacts(self) -> None:
-        """Reads the contacts that are owed, once the users are read; a failure stays owed."""
-        now = time.monotonic()
-        if not self._pace.reads_contacts(now):
+    def _look_after_files(self) -> None:
+        """Takes an edited configuration, and writes outputs again that another hand changed."""
+        now, edits = time.monotonic(), self._edits
+        if edits.touched.is_set():
+            edits.touched.clear()
+            self._pace = self._pace.touched(now)
+        forced = self._hung_up.is_set()
+        if not forced and not self._pace.looks_at_files(now):
             return
-        try:
-            self._contacts.read()
-            self._pace = self._pace.owes_contacts(now, owed=False)
-            self._troubles.told("contacts", None)
-        except StoreError:
-            raise
-        except AdwatchError as error:
-            self._pace = self._pace.contacts_failed(now, random.random())  # noqa: S311
-            self._troubles.told("contacts", error)
+        self._hung_up.clear()
+        if edits.changed() or forced:
+            self._systemd.reloading()
+            edition = edits.take()
+            self._troubles.told("configuration", edits.fault)
+            if edition is not None:
+                self._change(edition)
+            self._systemd.ready()
+        self._pace = self._pace.looked_at_files(now, again=edits.again)
+        turn = self._service.restore()
+        if turn.wrote:
+            self._pace = self._pace.restored(now, random.random())  # noqa: S311
+        self._note_beside(turn)
+
+    def _change(self, edition: Edition) -> None:
+        """Goes on with another edition of the configuration; what it shares stays as it is."""
+        other = edition.parts.directory is not self._service.directory
+        heard = self._listening and not other
+        self._service.change(edition.parts)
+        self._telling.change(edition.telling)
+        self._equip(edition)
+        self._listening = heard
+        self._contacts.begin()
+        self._pace = self._pace.at_tempo(make_tempo(edition.parts.config), time.monotonic())
+        turn = Turn()
+        self._service.publish(turn)
+        self._note_beside(turn)
 
     def _note(self, turn: Turn) -> None:
         """Logs what began or ended, never what merely goes on."""
-        beside = {"asterisk", "contacts"} | self._listeners.names | turn.faults.keys()
+        beside = (
+            {"asterisk", "contacts", "configuration"} | self._listeners.names | turn.faults.keys()
+        )
         self._troubles.over_but(beside)
         self._note_beside(turn)
 
@@ -364,6 +363,7 @@ class Runner:
             exit_by(_EXIT_WITHIN_S, 0)
             self._service.directory.abort()
         elif number == signal.SIGHUP:
+            self._hung_up.set()
             self._woken.set()
         self._wake.set()
 

@@ -16,7 +16,6 @@ from types import MappingProxyType
 
 from adwatch import lastgood
 from adwatch.config.schema import Config
-from adwatch.core.mapping import Mapper
 from adwatch.core.model import (
     Batch,
     Candidate,
@@ -24,27 +23,22 @@ from adwatch.core.model import (
     Debt,
     Hold,
     Peer,
-    Served,
-    UnsafeText,
 )
 from adwatch.core.plan import Rules, Safety, make_plan, passed_over
-from adwatch.core.render import RenderError
 from adwatch.core.words import change_line, line
 from adwatch.edges import asterisk
-from adwatch.edges.asterisk import Pbx
-from adwatch.edges.directory import Directory
 from adwatch.edges.keyfile import KeyFile
 from adwatch.edges.store import Store
 from adwatch.errors import (
     AdwatchError,
     DamagedError,
-    HeldError,
     OutputError,
     RebuildingError,
     StoreError,
 )
-from adwatch.output import Output
-from adwatch.rebuild import HEALS, LastOutputs, rebuild
+from adwatch.parts import Parts
+from adwatch.publisher import Publisher
+from adwatch.rebuild import HEALS, LastOutputs, rebuild, refuse_to_forget
 from adwatch.reloads import Reloads
 from adwatch.turn import Turn
 
@@ -56,37 +50,57 @@ class Service:
 
     def __init__(
         self,
-        config: Config,
-        directory: Directory,
-        mapper: Mapper,
+        parts: Parts,
         store: Store,
-        key: KeyFile,
-        outputs: tuple[Output, ...],
-        pbx: Callable[[], Pbx],
         *,
         dry: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.config = config
-        self.directory = directory
-        self.mapper = mapper
         self.store = store
-        self.key = key
-        self.outputs = outputs
         self.dry = dry
         self.clock = clock
-        self.written: dict[str, float] = {}
         self.missed: tuple[str, ...] = ()
         """Whom the last reading of everybody changed although the feed had passed over them."""
         self._damaged: StoreError | None = None
-        verify = config.asterisk.verify
-        now = lambda: self.clock()  # noqa: E731, PLW0108 - tests set another
-        self.reloads = Reloads(outputs, store, pbx, now, verify=verify)
+        self._adopt(parts)
+        self.reloads = self._reloads()
+        self.publisher = Publisher(self.outputs, store, self.reloads, self.config.state, self._now)
+
+    def _adopt(self, parts: Parts) -> None:
+        self.parts, self.config, self.outputs = parts, parts.config, parts.outputs
+        self.directory, self.mapper, self.key = parts.directory, parts.mapper, parts.key
+        safety = parts.config.safety
         self._rules = Rules(
-            Safety(config.safety.max_removals, config.safety.max_removals_percent),
-            frozenset(output.name for output in outputs),
+            Safety(safety.max_removals, safety.max_removals_percent),
+            frozenset(output.name for output in parts.outputs),
             self._refusals,
         )
+
+    def _reloads(self) -> Reloads:
+        verify = self.config.asterisk.verify
+        return Reloads(self.outputs, self.store, self.parts.pbx, self._now, verify=verify)
+
+    def _now(self) -> float:
+        return self.clock()
+
+    def change(self, parts: Parts) -> None:
+        """Goes on with another configuration, which may share parts with the one before.
+
+        What that makes owed is written down; a reload that is on its way stays owed where its
+        outputs are others.
+        """
+        before = self.parts
+        if parts.directory is not before.directory:
+            self.directory.close()
+        self._adopt(parts)
+        same = parts.outputs is before.outputs and parts.pbx is before.pbx
+        if not same:
+            self.reloads.close()
+            woken, self.reloads = self.reloads.woken, self._reloads()
+            self.reloads.woken = woken
+            self.publisher.change(self.outputs, self.reloads)
+        self._owe_all()
+        self._plan_again()
 
     def open(self, *, secrets: bool = True, resume: bool = True) -> None:
         """Opens the store and the key. A first start is one with neither store nor output.
@@ -216,7 +230,7 @@ class Service:
         cursor, seen = self.store.cursor(), self.store.seen() if batch.full else {}
         comparable = batch.full and self._comparable(batch)
         if batch.full:
-            self._refuse_to_forget(mapped)
+            refuse_to_forget(self.store, self.outputs, mapped, self._rules.safety)
         digest = {"mapping": self.mapper.digest, "last_reconcile": str(batch.at)}
         marks = {**digest, "damaged": ""} if batch.full else {}
         turn.changes = self._commit(
@@ -264,30 +278,6 @@ class Service:
         same = cursor is not None and cursor.invocation == batch.cursor.invocation
         return same and self.store.meta("mapping") == self.mapper.digest
 
-    def _refuse_to_forget(self, mapped: Mapping[str, Candidate]) -> None:
-        """Stops a lost store from dropping the peers that the outputs still have.
-
-        Of the users that the store does not know, either, the safety stop has nothing to compare
-        with but the last outputs.
-        """
-        if self.store.cursor() is not None:
-            return
-        peers = [candidate.peer for candidate in mapped.values() if candidate.peer]
-        here = {peer.guid for peer in peers}
-        known = [one.peer for one in self.store.served() if one.peer.guid not in here]
-        peers += known  # the plan will judge of these
-        for output in self.outputs:
-            before = output.records(asterisk.read(output.path))
-            fitting = (peer for peer in peers if not output.renderer.refusal(peer))
-            lost = before - output.records(output.renderer.document(fitting)) if before else before
-            many = self._rules.safety.stops(len(lost) + len(known), len(before))
-            if lost and (lost == before or many):
-                raise HeldError(
-                    f"the store is lost, and the directory shows {len(lost)} fewer of the"
-                    f" {len(before)} {output.kind} in {output.path}",
-                    f"if that is right, move {output.path} away and sync again",
-                )
-
     def _refusals(self, peer: Peer) -> dict[str, str]:
         said = {output.name: output.renderer.refusal(peer) for output in self.outputs}
         return {name: reason for name, reason in said.items() if reason}
@@ -307,51 +297,15 @@ class Service:
 
     def publish(self, turn: Turn) -> None:
         """Writes every output that is owed, and the debt of its reload before it."""
-        if self.dry or self.store.cursor() is None:
-            return  # of a lost store only some peers may be known
-        owed = self.store.owed("publish")
-        served = self.store.served() if owed else []
-        for output in self.outputs:
-            if output.name in owed:
-                with turn.part(f"output {output.name}"):
-                    turn.wrote |= self._publish(output, served)
-                    self.store.settle("publish", output.name)
+        if not self.dry:
+            self.publisher.publish(turn)
 
-    def text(self, output: Output, served: list[Served]) -> str:
-        """The whole text of an output.
-
-        Raises OutputError where a peer that the safety stop keeps can't be written any more;
-        the file then stays as it is, which keeps the peer.
-        """
-        try:
-            return output.renderer.document(s.peer for s in served if output.name not in s.refused)
-        except (UnsafeText, RenderError) as error:
-            raise OutputError(
-                f"the output {output.path} stays as it was: {error}", "see adwatch status"
-            ) from error
-
-    def _publish(self, output: Output, served: list[Served]) -> bool:
-        """Brings one output up to date; gives whether it had to be written."""
-        text = self.text(output, served)
-        changed = asterisk.differs(output.path, text)
-        if changed:
-            self._write(output, text)
-        copy = lastgood.path_of(self.config.state, output.name)
-        if asterisk.differs(copy, text):
-            asterisk.replace(copy, text, output.mode, output.owner, like=output.path)
-        return changed
-
-    def _write(self, output: Output, text: str) -> None:
-        """Puts a new text in place; telling Asterisk of it is owed from before that."""
-        new = self.reloads.owe(output, text)
-        try:
-            asterisk.replace(output.path, text, output.mode, output.owner)
-        except OutputError:
-            if new:
-                self.reloads.forgive(output, text)
-            raise
-        self.written[output.name] = self.clock()
-        log.info(line("written", output=output.name, path=output.path))
+    def restore(self) -> Turn:
+        """Writes every output again that another hand has changed since it was written."""
+        turn = Turn()
+        self.publisher.look(turn)
+        self.publish(turn)
+        return turn
 
     def reload_now(self, turn: Turn) -> None:
         """Pays every reload that is owed and waits for it, for commands that then exit."""

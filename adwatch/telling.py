@@ -27,6 +27,7 @@ from adwatch.errors import AdwatchError, StoreError
 log = logging.getLogger(__name__)
 
 STALE_S: Final = 900.0
+RESTORED_S: Final = 600.0
 ENDS_SOON_S: Final = 14 * 86_400.0
 _AT_A_TIME: Final = 4
 _POLL_S: Final = 0.2  # how soon the end of a child is seen at the latest
@@ -71,6 +72,11 @@ class Telling:
     _unwritten: list[Letter] = field(default_factory=list)
     _letters: list[Letter] | None = None
     _under_way: dict[str, tuple[Letter, Errand]] = field(default_factory=dict)
+
+    def change(self, other: Telling) -> None:
+        """Goes on with the targets, the language and the rules of another."""
+        self.targets, self.language, self.rules = other.targets, other.language, other.rules
+        self._letters = None
 
     def look(self, status: Mapping[str, Any], faults: Mapping[str, AdwatchError]) -> None:
         """Takes note of what is wrong now, by the status and by the parts' faults."""
@@ -216,7 +222,7 @@ def conditions(
     return [
         *_of_parts(faults),
         *_of_directory(status, faults, now),
-        *_of_outputs(status, faults),
+        *_of_outputs(status, faults, now),
         *_of_people(status, rejections),
     ]
 
@@ -252,13 +258,17 @@ def _of_directory(
 
 
 def _of_outputs(
-    status: Mapping[str, Any], faults: Mapping[str, AdwatchError]
+    status: Mapping[str, Any], faults: Mapping[str, AdwatchError], now: float
 ) -> Iterator[Condition]:
     for output in status["outputs"]:
         name, refused = output["name"], output["refused"]
         if refused:
             cause = f"Asterisk has not got {len(refused)} peers of {output['path']}"
             yield Condition("refused", cause, name, tuple(refused))
+        again = output["restored"]
+        if again and now - datetime.fromisoformat(again).timestamp() < RESTORED_S:
+            cause = f"{output['path']} was changed by another hand, and has been written again"
+            yield Condition("edited", cause, name)
         if output["fault"] and f"output {name}" not in faults and "asterisk" not in faults:
             yield Condition("reload", f"{name}: {output['fault']}")
 

@@ -17,6 +17,7 @@ from adwatch.config.schema import Target as TargetConfig
 from adwatch.core.incidents import Rules
 from adwatch.core.mapping import Expressions, Mapper
 from adwatch.core.model import Cursor
+from adwatch.core.pace import Tempo
 from adwatch.core.render import Format, Renderer, RenderError
 from adwatch.edges.agi import Agi
 from adwatch.edges.alerts import Target
@@ -29,6 +30,7 @@ from adwatch.edges.store import Store
 from adwatch.edges.web import Gate, Web
 from adwatch.errors import AsteriskError, ConfigError, Fault, PasswordError
 from adwatch.output import Output
+from adwatch.parts import Parts
 from adwatch.service import Service, secret_of
 from adwatch.telling import Telling
 
@@ -41,16 +43,20 @@ def build(config: Config, *, dry: bool = False, directory: Directory | None = No
     mapper = make_mapper(config)
     key = KeyFile(config.key_path)
     store = Store(config.state)
-    return Service(
+    parts = Parts(
         config,
         directory or make_directory(config, mapper, store.cursor),
         mapper,
-        store,
         key,
-        tuple(_output(config, key, mapper, index) for index in range(len(config.outputs))),
+        make_outputs(config, key, mapper),
         lambda: make_pbx(config),
-        dry=dry,
     )
+    return Service(parts, store, dry=dry)
+
+
+def make_outputs(config: Config, key: KeyFile, mapper: Mapper) -> tuple[Output, ...]:
+    """The outputs with their templates compiled. Raises ConfigError where one can't be used."""
+    return tuple(_output(config, key, mapper, index) for index in range(len(config.outputs)))
 
 
 def make_mapper(config: Config) -> Mapper:
@@ -61,6 +67,16 @@ def make_mapper(config: Config) -> Mapper:
             secret_attribute=config.secrets.attribute or "",
             drop_disabled=config.directory.disabled == "drop",
         )
+    )
+
+
+def make_tempo(config: Config) -> Tempo:
+    """How often and how soon, as configured."""
+    return Tempo(
+        poll=config.directory.poll,
+        reconcile=config.directory.reconcile,
+        settle=config.asterisk.settle,
+        at_most=config.asterisk.at_most,
     )
 
 
@@ -147,17 +163,7 @@ def make_directory(
         Settings(
             servers=tuple(wanted.servers),
             domain=wanted.domain,
-            security=Security(
-                start=wanted.tls.start,
-                user=wanted.user or "",
-                ca_file=str(wanted.tls.ca_file) if wanted.tls.ca_file else None,
-                verify=wanted.tls.verify,
-                timeout_s=wanted.timeout,
-                auth=wanted.auth,
-                keytab=_path(config, wanted.keytab),
-                cert_file=str(wanted.tls.cert_file or ""),
-                key_file=str(wanted.tls.key_file or ""),
-            ),
+            security=make_security(config),
             password=password_reader(config),
             bases=tuple(wanted.base),
             filter=wanted.filter,
@@ -167,6 +173,22 @@ def make_directory(
             contact_filter=contacts.filter if contacts else "",
         ),
         last=last,
+    )
+
+
+def make_security(config: Config) -> Security:
+    """How a connection to the directory is made safe, as configured."""
+    wanted = config.directory
+    return Security(
+        start=wanted.tls.start,
+        user=wanted.user or "",
+        ca_file=str(wanted.tls.ca_file) if wanted.tls.ca_file else None,
+        verify=wanted.tls.verify,
+        timeout_s=wanted.timeout,
+        auth=wanted.auth,
+        keytab=_path(config, wanted.keytab),
+        cert_file=str(wanted.tls.cert_file or ""),
+        key_file=str(wanted.tls.key_file or ""),
     )
 
 

@@ -26,6 +26,7 @@ _LEVEL: Final[dict[str, Level]] = {
     "conflict": "warning",
     "rejected": "warning",
     "output": "error",
+    "edited": "warning",
     "reload": "error",
     "refused": "warning",
     "listener": "warning",

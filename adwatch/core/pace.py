@@ -21,6 +21,10 @@ SAVED_S: Final = 600 * SHARE
 # A reload costs Asterisk work each time, so one that it does not take is tried ever more rarely.
 _NOT_TAKEN_S: Final = 900.0
 _LOOK_S: Final = 60.0
+# Whoever saves a file may write it in several steps: it is read after this much quiet.
+_SETTLE_S: Final = 0.5
+_UNSETTLED_S: Final = 5.0
+_RESTORED_S: Final = 600.0
 NEVER: Final = float("inf")
 
 
@@ -64,6 +68,11 @@ class Pace:
     prefer_tries: int = 0
     contacts_at: float = NEVER
     contacts_failures: int = 0
+    files_at: float = NEVER
+    files_first: float = NEVER
+    files_not_before: float = -NEVER
+    restored_at: float = -NEVER
+    restorations: int = 0
 
     @classmethod
     def begin(cls, tempo: Tempo, now: float, reconcile_in: float, funds: float = SAVED_S) -> Pace:
@@ -110,7 +119,7 @@ class Pace:
         contacts = NEVER if self.failures else self.contacts_at
         due = (
             *(self.poll_at, self._compare_at(), self._reload_at(), self.prefer_at),
-            *(self.look_at, contacts),
+            *(self.look_at, contacts, self.files_at),
         )
         return max(0.0, min(due) - now)
 
@@ -210,3 +219,32 @@ class Pace:
     def saw(self, now: float, *, odd: bool) -> Pace:
         """After a look at the PBX: where something is odd, it is looked at again."""
         return replace(self, look_at=now + _LOOK_S if odd else NEVER)
+
+    def at_tempo(self, tempo: Tempo, now: float) -> Pace:
+        """After the configuration changed: polls at once, and keeps what is owed."""
+        rest = min(self.reconcile_at, now + tempo.reconcile)
+        return replace(self, tempo=tempo, reconcile_at=rest, poll_at=now)
+
+    def touched(self, now: float) -> Pace:
+        """After a sign that a file of the configuration, or an output, is another."""
+        first = now if self.files_first == NEVER else self.files_first
+        settled = min(now + _SETTLE_S, first + _UNSETTLED_S)
+        return replace(self, files_first=first, files_at=max(settled, self.files_not_before))
+
+    def looks_at_files(self, now: float) -> bool:
+        """Whether to look what changed in the files: they have settled."""
+        return now >= self.files_at
+
+    def looked_at_files(self, now: float, *, again: bool = False) -> Pace:
+        """After a look at the files; `again` where what they ask for may only be late."""
+        return replace(self, files_at=now + _LONGEST_S if again else NEVER, files_first=NEVER)
+
+    def restored(self, now: float, jitter: float) -> Pace:
+        """After outputs that another hand had changed were written again.
+
+        Where two go on writing one file, that is done ever more rarely.
+        """
+        lately = now - self.restored_at < _RESTORED_S
+        times = self.restorations + 1 if lately else 0
+        rest = now + delay(times, jitter) if times else -NEVER
+        return replace(self, restored_at=now, restorations=times, files_not_before=rest)

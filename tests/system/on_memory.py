@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
@@ -15,10 +16,11 @@ from typing import Any
 from adwatch import journal
 from adwatch.config.load import load
 from adwatch.core.model import Batch
+from adwatch.edits import first_edition
 from adwatch.errors import DirectoryError
 from adwatch.run import Runner
 from adwatch.testing import MemoryDirectory
-from adwatch.wiring import build, make_telling
+from adwatch.wiring import build
 
 STAFF = "OU=Staff,DC=example,DC=test"
 
@@ -62,7 +64,8 @@ def main() -> int:
     Thread(target=domain.obey, daemon=True).start()
     config = load(Path(sys.argv[1]))
     service = build(config, directory=domain)
-    return Runner(service, lambda: "p", make_telling(config, service.store)).run()
+    edition = replace(first_edition(service.parts, service.store), proof=lambda: "p")
+    return Runner(service, edition).run()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from system.test_two_dcs import LONG_S, Both, both, level
 __all__ = ["both"]
 
 
-def test_a_change_told_after_the_better_controller_was_found_must_have_come_there(
+def test_a_change_told_after_the_better_was_found_must_have_come_there(  # noqa: PLR0915
     both: Both, tmp_path: Path
 ) -> None:
     """It comes between the reading of the USN and the reading of the users, as chance has it."""

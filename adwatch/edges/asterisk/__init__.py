@@ -7,7 +7,15 @@ looks on a thread of its own, which the loop polls.
 from adwatch.edges.asterisk.ami import Account, Ami
 from adwatch.edges.asterisk.command import CommandLine
 from adwatch.edges.asterisk.errand import Errand, Order, Result
-from adwatch.edges.asterisk.files import differs, numbers_in, read, replace, sweep, writable
+from adwatch.edges.asterisk.files import (
+    differs,
+    is_others,
+    numbers_in,
+    read,
+    replace,
+    sweep,
+    writable,
+)
 from adwatch.edges.asterisk.look import Changes, Look, Pbx, Shown, Wanted, changes, look_kind
 
 __all__ = [
@@ -24,6 +32,7 @@ __all__ = [
     "Wanted",
     "changes",
     "differs",
+    "is_others",
     "look_kind",
     "numbers_in",
     "read",

@@ -25,6 +25,22 @@ def differs(path: Path, text: str) -> bool:
         raise _unwritable(path, error) from error
 
 
+def is_others(path: Path, mode: int, owner: str | None) -> bool:
+    """Whether a file has another mode, or another owner, than it is to have.
+
+    Only root can give a file to another user, so that alone counts for nobody else.
+    """
+    try:
+        found = path.stat()
+        uid, gid = _ids(owner) if owner else (-1, -1)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    here = {-1, found.st_uid} if os.geteuid() == 0 else {uid}
+    return found.st_mode & 0o7777 != mode or uid not in here or gid not in {-1, found.st_gid}
+
+
 def replace(path: Path, text: str, mode: int, owner: str | None, like: Path | None = None) -> None:
     """Puts `text` in place of a file in one step that a crash can't tear.
 

@@ -1,0 +1,120 @@
+"""Files watched by their directories: a watch on a file itself goes blind at the first atomic save.
+
+Measured with watchfiles 1.3.0; what inotify can't tell (another machine writes on a network
+file system, a link in between is moved) is found by looking once a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from threading import Event, Thread
+from typing import Final
+
+from watchfiles import watch
+
+from adwatch.core.words import line
+
+log = logging.getLogger(__name__)
+
+_LOOK_MS: Final = 1000
+_STEP_MS: Final = 100
+
+Stamp = tuple[int, ...] | None
+
+
+def stamp(path: Path) -> Stamp:
+    """What tells one writing of a file from another without reading it; None where it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Tells one content of some files from another; one that can't be read has a content, too."""
+    found = hashlib.sha256()
+    for path in paths:
+        try:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            content = str(error.strerror)
+        found.update(f"{path}\0{content}\0".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
+
+
+class Watch:
+    """Calls `changed`, on a thread of its own, whenever one of the files may be another."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._files: frozenset[Path] = frozenset()
+        self._end = Event()
+        self._thread: Thread | None = None
+        self._blind = ""
+
+    def follow(self, files: Iterable[Path]) -> None:
+        """Which files are meant from now on; they need not be there yet."""
+        self._files = frozenset(files)
+
+    def open(self) -> None:
+        """Begins to watch."""
+        self._thread = Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._end.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        known = self._stamps()
+        while not self._end.is_set():
+            directories = self._directories()
+            for _ in self._signs(frozenset(path for path, _ in directories)):
+                seen = self._stamps()
+                if any(seen[path] != known[path] for path in seen.keys() & known.keys()):
+                    self._changed()
+                known = seen
+                if self._directories() != directories:
+                    break  # one is another now, and the watch on the old one blind
+
+    def _signs(self, directories: frozenset[Path]) -> Iterator[None]:
+        """Something may have happened: at once where the system tells, else once a second."""
+        try:
+            signs = watch(
+                *directories,
+                watch_filter=None,
+                debounce=_STEP_MS,
+                step=_STEP_MS,
+                stop_event=self._end,
+                rust_timeout=_LOOK_MS,
+                yield_on_timeout=True,
+                raise_interrupt=False,
+                recursive=False,
+            )
+            for _ in signs:
+                self._blind = ""
+                yield
+        except OSError as error:  # gone meanwhile; or more watches than the system allows
+            if str(error) != self._blind:
+                self._blind = str(error)
+                log.warning(line("watch", cause=error, meanwhile="looking once a second"))
+            self._end.wait(_LOOK_MS / 1000)
+            yield
+
+    def _stamps(self) -> dict[Path, Stamp]:
+        return {path: stamp(path) for path in self._files}
+
+    def _directories(self) -> frozenset[tuple[Path, Stamp]]:
+        """Where the files are, and where those are that they link to; only what can be watched."""
+        parents = {path.parent for path in self._files}
+        parents |= {Path(os.path.realpath(path)).parent for path in self._files}
+        found = ((path, stamp(path)) for path in parents if os.access(path, os.R_OK))
+        return frozenset((path, known[:2]) for path, known in found if known)

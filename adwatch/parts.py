@@ -1,0 +1,25 @@
+"""What a configuration is made into for the service. Nothing in it is opened yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adwatch.config.schema import Config
+from adwatch.core.mapping import Mapper
+from adwatch.edges.asterisk import Pbx
+from adwatch.edges.directory import Directory
+from adwatch.edges.keyfile import KeyFile
+from adwatch.output import Output
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Another configuration is another one of these, which may share what it did not change."""
+
+    config: Config
+    directory: Directory
+    mapper: Mapper
+    key: KeyFile
+    outputs: tuple[Output, ...]
+    pbx: Callable[[], Pbx]

@@ -1,0 +1,117 @@
+"""What the store knows becomes the outputs. Nothing here needs the directory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from adwatch import lastgood
+from adwatch.core.model import Debt, Served, UnsafeText
+from adwatch.core.render import RenderError
+from adwatch.core.words import line
+from adwatch.edges import asterisk
+from adwatch.edges.store import Store
+from adwatch.edges.watch import Stamp, stamp
+from adwatch.errors import OutputError
+from adwatch.output import Output
+from adwatch.reloads import Reloads
+from adwatch.turn import Turn
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Writes the outputs that are owed, and the debt of Asterisk's reload before each."""
+
+    def __init__(
+        self,
+        outputs: tuple[Output, ...],
+        store: Store,
+        reloads: Reloads,
+        state: Path,
+        clock: Callable[[], float],
+    ) -> None:
+        self.written: dict[str, float] = {}
+        self.restored: dict[str, float] = {}
+        """When an output that another hand had changed was found so, by the output's name."""
+        self._store = store
+        self._state = state
+        self._clock = clock
+        self._stamps: dict[str, Stamp] = {}
+        self.change(outputs, reloads)
+
+    def change(self, outputs: tuple[Output, ...], reloads: Reloads) -> None:
+        """Goes on with other outputs; what was written of them before is judged no more."""
+        self._outputs, self._reloads = outputs, reloads
+        self._stamps.clear()
+
+    def publish(self, turn: Turn) -> None:
+        """Writes every output that is owed."""
+        if self._store.cursor() is None:
+            return  # of a lost store only some peers may be known
+        owed = self._store.owed("publish")
+        served = self._store.served() if owed else []
+        for output in self._outputs:
+            if output.name in owed:
+                with turn.part(f"output {output.name}"):
+                    turn.wrote |= self._publish(output, served)
+                    self._store.settle("publish", output.name)
+
+    def look(self, turn: Turn) -> None:
+        """Owes every output again that is not as it was written."""
+        for output in self._outputs:
+            with turn.part(f"output {output.name}"):
+                if self._is_changed(output):
+                    log.warning(line("changed_by_another", output=output.name, path=output.path))
+                    self.restored[output.name] = self._clock()
+                    self._store.owe(Debt("publish", output.name, self._clock()))
+
+    def _is_changed(self, output: Output) -> bool:
+        seen = stamp(output.path)
+        if output.name not in self._stamps or seen == self._stamps[output.name]:
+            return False
+        self._stamps[output.name] = seen
+        good = asterisk.read(lastgood.path_of(self._state, output.name))
+        return asterisk.differs(output.path, good) or _is_others(output)
+
+    def text(self, output: Output, served: list[Served]) -> str:
+        """The whole text of an output.
+
+        Raises OutputError where a peer that the safety stop keeps can't be written any more;
+        the file then stays as it is, which keeps the peer.
+        """
+        try:
+            return output.renderer.document(s.peer for s in served if output.name not in s.refused)
+        except (UnsafeText, RenderError) as error:
+            raise OutputError(
+                f"the output {output.path} stays as it was: {error}", "see adwatch status"
+            ) from error
+
+    def _publish(self, output: Output, served: list[Served]) -> bool:
+        """Brings one output up to date; gives whether it had to be written."""
+        text = self.text(output, served)
+        changed = asterisk.differs(output.path, text) or _is_others(output)
+        if changed:
+            self._write(output, text)
+        self._stamps[output.name] = stamp(output.path)
+        copy = lastgood.path_of(self._state, output.name)
+        if asterisk.differs(copy, text):
+            asterisk.replace(copy, text, output.mode, output.owner, like=output.path)
+        return changed
+
+    def _write(self, output: Output, text: str) -> None:
+        """Puts a new text in place; telling Asterisk of it is owed from before that."""
+        new = self._reloads.owe(output, text)
+        try:
+            asterisk.replace(output.path, text, output.mode, output.owner)
+        except OutputError:
+            if new:
+                self._reloads.forgive(output, text)
+            raise
+        self.written[output.name] = self._clock()
+        log.info(line("written", output=output.name, path=output.path))
+
+
+def _is_others(output: Output) -> bool:
+    return asterisk.is_others(output.path, output.mode, output.owner)
