@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from adwatch.errors import AdwatchError, DamagedError
+from adwatch.errors import AdwatchError, ConfigError, DamagedError
 
 if TYPE_CHECKING:
     from adwatch.config.schema import Config
@@ -78,11 +78,20 @@ def _service(
         lock.release()
 
 
-def _handed_over(config: Config, request: dict[str, Any]) -> Any:
-    """What the running service answers to a request, None where none runs."""
+def _handed_over(given: Any, request: dict[str, Any]) -> Any:
+    """What the running service answers to a request, None where none runs.
+
+    An edit that it could not take keeps nobody from asking it.
+    """
+    from adwatch.config.source import written_state
     from adwatch.edges.control import ask
 
-    answer = ask(config.state, request)
+    try:
+        answer = ask(_load(given).state, request)
+    except ConfigError:
+        answer = ask(written_state(_path(given)), request)
+        if answer is None:
+            raise
     if answer is not None and "error" in answer:
         complain(f"adwatch: {answer['error']}")
     return answer
@@ -100,11 +109,11 @@ def run(given: Any) -> int:
 
 def sync(given: Any) -> int:
     """One turn."""
-    config = _load(given)
     if not given.dry_run:
-        answer = _handed_over(config, {"command": "sync"})
+        answer = _handed_over(given, {"command": "sync"})
         if answer is not None:
             return _told(answer)
+    config = _load(given)
     from adwatch.contacts import Contacts
     from adwatch.report import told
 
@@ -194,13 +203,12 @@ def status(given: Any) -> int:
     """Whether the service is well."""
     from adwatch.report import NOT_RUNNING, STATES, Health, status, status_text
 
-    config = _load(given)
-    answer = _handed_over(config, {"command": "status"})
+    answer = _handed_over(given, {"command": "status"})
     if answer is not None:
         said = answer["status"]
         code = STATES.get(said.get("state", "starting"), 1)
     else:
-        with _service(config, dry=True, secrets=False, damaged=True) as service:
+        with _service(_load(given), dry=True, secrets=False, damaged=True) as service:
             meta = service.store.meta
             health = Health(
                 last_success=float(meta("last_success") or 0),
@@ -281,7 +289,7 @@ def secret(given: Any) -> int:
         peer = service.peer(given.who)
         secret = service.secret(peer)
     if given.rotate:
-        answer = _handed_over(config, {"command": "rotate", "guid": peer.guid})
+        answer = _handed_over(given, {"command": "rotate", "guid": peer.guid})
         if answer is None:
             with _service(config) as service:
                 turn = service.rotate(peer)
@@ -302,12 +310,11 @@ def secret(given: Any) -> int:
 
 def judge(given: Any, verdict: str) -> int:
     """A verdict on what the safety stop holds."""
-    config = _load(given)
-    answer = _handed_over(config, {"command": verdict})
+    answer = _handed_over(given, {"command": verdict})
     if answer is None:
         from adwatch.report import judged
 
-        with _service(config) as service:
+        with _service(_load(given)) as service:
             held, turn = service.judge(verdict)
             service.reload_now(turn)
             answer = judged(held, turn)

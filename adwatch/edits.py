@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
@@ -31,6 +31,7 @@ from adwatch.errors import (
     Fault,
     PasswordError,
 )
+from adwatch.output import Output
 from adwatch.parts import Parts
 from adwatch.telling import Telling
 from adwatch.wiring import (
@@ -40,6 +41,7 @@ from adwatch.wiring import (
     make_outputs,
     make_pbx,
     make_security,
+    make_settings,
     make_telling,
     make_web,
     proof_reader,
@@ -103,8 +105,10 @@ def next_edition(before: Edition, config: Config, store: Store) -> Edition:
     kept = same("outputs") and key is old.key and config.secrets == was.secrets
     kept = kept and config.peers == was.peers
     outputs = old.outputs if kept else make_outputs(config, key, mapper)
+    if not kept and mapper is old.mapper:
+        _tried_on(store, config, outputs)
     pbx = old.pbx if same("asterisk") else lambda: make_pbx(config)
-    alike = same("directory", (config.contacts, was.contacts), (mapper, old.mapper))
+    alike = contents["directory"] == before.contents["directory"] and _asks(config) == _asks(was)
     web = before.web if same("http") else _openable(config, make_web(config))
     agi = before.agi if config.agi == was.agi else make_agi(config)
     telling = make_telling(config, store)
@@ -113,6 +117,12 @@ def next_edition(before: Edition, config: Config, store: Store) -> Edition:
         directory = _tried(config, make_directory(config, mapper, store.cursor), directory)
     parts = Parts(config, directory, mapper, key, outputs, pbx)
     return Edition(parts, proof_reader(config), telling, web, agi, contents)
+
+
+def _asks(config: Config) -> Any:
+    """All of a configuration that makes the directory another one."""
+    wanted = config.directory
+    return make_settings(config, make_mapper(config)), wanted.push, wanted.password
 
 
 def _key(config: Config, was: Config) -> KeyFile:
@@ -136,10 +146,27 @@ def _openable(config: Config, web: Web | None) -> Web | None:
     return web
 
 
+def _tried_on(store: Store, config: Config, outputs: Iterable[Output]) -> None:
+    """Refuses a template that nobody who is served now could be written by."""
+    served = [one.peer for one in store.served()]
+    for index, output in enumerate(outputs):
+        said = ""
+        for peer in served:
+            said = output.renderer.refusal(peer)
+            if not said:
+                break
+        if said:
+            raise _refused(config, ("outputs", index, "template"), said)
+
+
 def _tried(config: Config, directory: Directory, old: Directory) -> Directory:
     """A directory that answers, or at least one in whose place none answered."""
     try:
         make_security(config).context()
+    except DirectoryError as error:
+        file = "cert_file" if isinstance(error, PasswordError) else "ca_file"
+        raise _refused(config, ("directory", "tls", file), str(error)) from error
+    try:
         if old.reach().server:
             directory.open()
     except DirectoryError as error:
@@ -200,7 +227,10 @@ def _changed(before: Edition, after: Edition) -> list[str]:
 
 
 class Edits:
-    """Follows the files of the edition in force. `touched` is set when one may be another."""
+    """Follows the files of the edition in force, and of an edit that is not.
+
+    `touched` is set when one may be another.
+    """
 
     def __init__(self, edition: Edition, store: Store, wake: Callable[[], None]) -> None:
         self.edition = edition
@@ -212,10 +242,16 @@ class Edits:
         self._watch = Watch(self._sign)
         self.fault: ConfigError | None = None
         self._refused: Config | None = None
-        self._looked_at = self._follow()
+        self._looked_at = {edition.parts.config.origin: digest([edition.parts.config.origin])}
 
     def open(self) -> None:
-        """Begins to watch the files."""
+        """Begins to watch the files. A key that the start has made is no edit."""
+        config, contents = self.edition.parts.config, self.edition.contents
+        now = _contents(config)
+        self.edition = replace(self.edition, contents={**contents, "secrets": now["secrets"]})
+        self._looked_at = self._follow() | self._looked_at
+        if now != self.edition.contents or self.changed():
+            self.touched.set()
         self._watch.open()
 
     def close(self) -> None:
@@ -226,14 +262,14 @@ class Edits:
         self.touched.set()
         self._wake()
 
-    def _follow(self) -> str:
-        """Watches the files in force and those of an edit that is not; gives what is in them."""
+    def _follow(self) -> dict[Path, str]:
+        """Watches all files; gives a digest of each but the outputs."""
         files = {self.edition.parts.config.origin}
         for config in (self.edition.parts.config, self._refused):
             if config is not None:
                 files |= {path for paths in _files(config).values() for path in paths}
         self._watch.follow(files | {output.path for output in self.edition.parts.outputs})
-        return digest(sorted(files))
+        return {path: digest([path]) for path in files}
 
     def changed(self) -> bool:
         """Whether the files are others than at the last look, or an edit is to be tried again."""
@@ -241,7 +277,7 @@ class Edits:
 
     def take(self) -> Edition | None:
         """The next edition; None, and a `fault`, where the files can't be used as they are now."""
-        before = self.edition
+        before, seen = self.edition, self._follow()  # what comes while they are read is news
         self.again, self.fault, self._refused = False, None, None
         try:
             config = self._refused = load(before.parts.config.origin)
@@ -253,7 +289,7 @@ class Edits:
             self.again = isinstance(cause, DirectoryError) and not lasts
             return None
         finally:
-            self._looked_at = self._follow()
+            self._looked_at = self._follow() | seen
         said = ",".join(_changed(before, self.edition)) or None
         log.info(line("configured", file=config.origin, changed=said))
         return self.edition

@@ -195,6 +195,8 @@ class Service:
 
         Both may be left over from a process before: a crash, another configuration.
         """
+        if self.store.meta("mapping") != self.mapper.digest:
+            return  # everybody is read again anyway, and has other fields then
         cursor, others = self.store.cursor(), self.store.meta("outputs") != self._digests()
         if cursor is not None and (others or self.store.approved()):
             batch = Batch((), frozenset(), full=False, cursor=cursor, at=self.clock())

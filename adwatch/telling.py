@@ -265,7 +265,7 @@ def _of_outputs(
         if refused:
             cause = f"Asterisk has not got {len(refused)} peers of {output['path']}"
             yield Condition("refused", cause, name, tuple(refused))
-        again = output["restored"]
+        again = output.get("restored")
         if again and now - datetime.fromisoformat(again).timestamp() < RESTORED_S:
             cause = f"{output['path']} was changed by another hand, and has been written again"
             yield Condition("edited", cause, name)

@@ -158,21 +158,23 @@ def make_directory(
 
     `last` gives up to where its changes are known.
     """
+    return ActiveDirectory(make_settings(config, mapper), last=last)
+
+
+def make_settings(config: Config, mapper: Mapper) -> Settings:
+    """Which directory is asked for what, as configured."""
     wanted, contacts = config.directory, config.contacts
-    return ActiveDirectory(
-        Settings(
-            servers=tuple(wanted.servers),
-            domain=wanted.domain,
-            security=make_security(config),
-            password=password_reader(config),
-            bases=tuple(wanted.base),
-            filter=wanted.filter,
-            feed=wanted.feed,
-            attributes=mapper.attributes,
-            contact_bases=tuple(contacts.base) if contacts else (),
-            contact_filter=contacts.filter if contacts else "",
-        ),
-        last=last,
+    return Settings(
+        servers=tuple(wanted.servers),
+        domain=wanted.domain,
+        security=make_security(config),
+        password=password_reader(config),
+        bases=tuple(wanted.base),
+        filter=wanted.filter,
+        feed=wanted.feed,
+        attributes=mapper.attributes,
+        contact_bases=tuple(contacts.base) if contacts else (),
+        contact_filter=contacts.filter if contacts else "",
     )
 
 

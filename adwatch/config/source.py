@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Final
@@ -364,6 +365,14 @@ def state_of(tree: Mapping[str, Any]) -> str:
     """The state directory as it is written; a relative one stands `beside` the configuration."""
     state = tree.get("state")
     return state if isinstance(state, str) else STATE
+
+
+def written_state(path: Path) -> Path:
+    """The state directory by the file at `path`, as far as any of that can be read."""
+    tree: Mapping[str, Any] = {}
+    with suppress(ConfigError):
+        tree = scan(path).tree
+    return beside(path, state_of(tree))
 
 
 def outputs_of(tree: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ import vobject
 from lxml import etree
 from program import Adwatch, wait_for
 
-from system.browser import chromium
+from system.programs import chromium
 from system.samba import SambaDC, free_port
 
 BASE = "OU=Partners,DC=example,DC=test"

@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from adwatch.core.ldapfilter import filter_attributes
@@ -53,7 +53,7 @@ class Settings:
     servers: tuple[str, ...]
     domain: str | None
     security: Security
-    password: Callable[[], str]
+    password: Callable[[], str] = field(compare=False)
     bases: tuple[str, ...]
     filter: str
     feed: str

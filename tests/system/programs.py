@@ -1,0 +1,32 @@
+"""Real programs that tests use: a browser, editors; installed where they are missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from system.samba import run
+
+
+def program(package: str, *names: str) -> str:
+    """The path of a program that goes by one of `names`, or by the package's.
+
+    Skips the test where there is none and nobody may install one.
+    """
+    names = names or (package,)
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        run("apt-get", "update", "-q")
+        run("apt-get", "install", "-qy", "--no-install-recommends", package,
+            env={"DEBIAN_FRONTEND": "noninteractive"})  # fmt: skip
+        found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip(f"no {package} here, and only root on a Debian can install it")
+    return found
+
+
+def chromium() -> str:
+    """The path of Chromium."""
+    return program("chromium", "chromium", "chromium-browser", "google-chrome")
