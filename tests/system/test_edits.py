@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import shutil
 import signal
 import socket
@@ -88,26 +89,32 @@ def by_vim_that_writes_in_place(site: Adwatch, text: str) -> None:
 
 
 def by_nano(site: Adwatch, text: str) -> None:
-    """A word put before everything by keys, and the rest by sed beforehand, unseen by adwatch."""
+    """By keys, once nano has taken the terminal: replace all, write out, leave."""
     nano = program("nano")
-    first, rest = text.split("\n", 1)
-    assert site.config.read_text().startswith(first)
-    old, new = (re.search(r'"room\w+"', one) for one in (site.config.read_text(), rest))
+    old, new = (re.search(r'"room\w+"', one) for one in (site.config.read_text(), text))
     assert old is not None
     assert new is not None
     child, terminal = pty.fork()
     if child == 0:
         os.environ["TERM"] = "vt100"
         os.execl(nano, nano, "--ignorercfiles", str(site.config))
-    keys = f"\x1c{old[0]}\r{new[0]}\ra\x0f\r\x18"  # replace all, write out, leave
-    os.write(terminal, keys.encode())
-    with os.fdopen(terminal, "rb") as screen:
-        try:
-            while screen.read1(4096):
-                pass
-        except OSError:  # the terminal is gone with its program
-            pass
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with os.fdopen(terminal, "r+b", buffering=0) as screen:
+        asked = (
+            ("Exit", "\x1c"),
+            ("Search", f"{old[0]}\r"),
+            ("Replace with", f"{new[0]}\r"),
+            ("All", "a"),
+            ("Replaced", "\x0f"),
+            ("File Name", "\r"),
+            ("Wrote", "\x18"),
+        )
+        for shown, keys in asked:
+            seen = b""
+            while shown.encode() not in seen:
+                assert select.select([screen], [], [], 10)[0], f"{shown} is not in {seen!r}"
+                seen += os.read(terminal, 4096)
+            os.write(terminal, keys.encode())
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def by_sed(site: Adwatch, text: str) -> None:
