@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Final
 
 from watchfiles import watch
@@ -52,14 +52,17 @@ class Watch:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._files: frozenset[Path] = frozenset()
+        self._known: dict[Path, Stamp] = {}
+        self._lock = Lock()
         self._end = Event()
         self._thread: Thread | None = None
         self._blind = ""
 
     def follow(self, files: Iterable[Path]) -> None:
         """Which files are meant from now on; they need not be there yet."""
-        self._files = frozenset(files)
+        with self._lock:
+            before = self._known
+            self._known = {path: before[path] if path in before else stamp(path) for path in files}
 
     def open(self) -> None:
         """Begins to watch."""
@@ -74,14 +77,11 @@ class Watch:
             self._thread = None
 
     def _run(self) -> None:
-        known = self._stamps()
         while not self._end.is_set():
             directories = self._directories()
             for _ in self._signs(frozenset(path for path, _ in directories)):
-                seen = self._stamps()
-                if any(seen[path] != known[path] for path in seen.keys() & known.keys()):
+                if self._differs():
                     self._changed()
-                known = seen
                 if self._directories() != directories:
                     break  # one is another now, and the watch on the old one blind
 
@@ -109,12 +109,16 @@ class Watch:
             self._end.wait(_LOOK_MS / 1000)
             yield
 
-    def _stamps(self) -> dict[Path, Stamp]:
-        return {path: stamp(path) for path in self._files}
+    def _differs(self) -> bool:
+        with self._lock:
+            before, self._known = self._known, {path: stamp(path) for path in self._known}
+            return self._known != before
 
     def _directories(self) -> frozenset[tuple[Path, Stamp]]:
         """Where the files are, and where those are that they link to; only what can be watched."""
-        parents = {path.parent for path in self._files}
-        parents |= {Path(os.path.realpath(path)).parent for path in self._files}
+        with self._lock:
+            files = tuple(self._known)
+        parents = {path.parent for path in files}
+        parents |= {Path(os.path.realpath(path)).parent for path in files}
         found = ((path, stamp(path)) for path in parents if os.access(path, os.R_OK))
         return frozenset((path, known[:2]) for path, known in found if known)
