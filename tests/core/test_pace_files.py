@@ -1,4 +1,4 @@
-"""When edited files are looked at, and how often an output is written again against another hand."""
+"""When edited files are looked at, and how often an output is written against another hand."""
 
 from __future__ import annotations
 
