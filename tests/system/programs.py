@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +31,20 @@ def program(package: str, *names: str) -> str:
 def chromium() -> str:
     """The path of Chromium."""
     return program("chromium", "chromium", "chromium-browser", "google-chrome")
+
+
+def promtool(folder: Path) -> str:
+    """Prometheus' own tool: this machine's, or out of Debian's package, which is not installed.
+
+    Installing it would start a server.
+    """
+    if found := shutil.which("promtool"):
+        return found
+    if not shutil.which("apt-get"):
+        pytest.skip("no promtool here, and this is no Debian to have it from")
+    folder.chmod(0o755)
+    run("apt-get", "update", "-q")
+    run("sh", "-c", 'cd "$0" && exec apt-get download -q prometheus', str(folder))
+    (package,) = folder.glob("prometheus_*.deb")
+    run("dpkg", "-x", str(package), str(folder))
+    return str(folder / "usr" / "bin" / "promtool")
