@@ -40,7 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"adwatch {__version__}")
     words = parser.add_subparsers(metavar="COMMAND", required=True)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("-c", "--config", metavar="PATH", help="the configuration file")
+    config = common.add_argument("-c", "--config", metavar="PATH", help="the configuration file")
+    config.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # type: ignore[attr-defined]
     common.add_argument("-v", "--verbose", action="store_true", help="log every step on stderr")
 
     def command(name: str, do: Callable[[Any], int], text: str) -> argparse.ArgumentParser:
@@ -54,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     command("diff", commands.diff, "what a sync would change; exits 0 without, 2 with changes")
     check = command("check", commands.check, "looks whether everything adwatch needs is there")
     check.add_argument("--offline", action="store_true", help="ask neither AD nor Asterisk")
-    _json(command("status", commands.status, "whether the service is well; exits 0, 1, 2 or 3"))
+    status = command("status", commands.status, "whether the service is well; exits 0, 1, 2 or 3")
+    _json(status).add_argument("--watch", action="store_true", help="again at every change")
     _json(command("peers", commands.peers, "the peers being served"))
     explain = command("explain", commands.explain, "why somebody has a peer, or has none")
     _json(explain).add_argument("who", metavar="WHO", help="number, login, mail, DN or GUID")
@@ -72,10 +74,13 @@ def _parser() -> argparse.ArgumentParser:
         "lets through what the safety stop holds",
     )
     command("reject", lambda a: commands.judge(a, "dismissed"), "keeps the peers that are held")
-    config = command("config", commands.config, "the configuration's schema, or what is in force")
-    config.add_argument("what", choices=("schema", "show"))
+    shown = command("config", commands.config, "the configuration's schema, or what is in force")
+    shown.add_argument("what", choices=("schema", "show"))
     alert = command("alert", commands.alert, "sends a test message to every alert target")
     alert.add_argument("what", choices=("test",))
+    completion = command("completion", commands.completion, "what a shell needs to complete words")
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    completion.set_defaults(parser=_parser)
     return parser
 
 

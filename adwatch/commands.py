@@ -35,6 +35,10 @@ def _dump(value: Any) -> None:
     _say(json.dumps(value, ensure_ascii=False, indent=2).encode("utf-8", "replace").decode())
 
 
+def _dump_line(value: Any) -> None:
+    _say(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode())
+
+
 def _path(given: Any) -> Path:
     from adwatch.config.source import default_path
 
@@ -201,26 +205,32 @@ def check(given: Any) -> int:
 
 def status(given: Any) -> int:
     """Whether the service is well."""
-    from adwatch.report import NOT_RUNNING, STATES, Health, status, status_text
+    from adwatch.terminal import show_status, watch
+
+    show = _dump if given.json else show_status
+    if given.watch:
+        return watch(lambda: _status(given), _dump_line if given.json else show_status)
+    said, code = _status(given)
+    show(said)
+    return code
+
+
+def _status(given: Any) -> tuple[dict[str, Any], int]:
+    """The status and its exit code: the running service's, or what the store knows."""
+    from adwatch.report import NOT_RUNNING, STATES, Health, status
 
     answer = _handed_over(given, {"command": "status"})
     if answer is not None:
         said = answer["status"]
-        code = STATES.get(said.get("state", "starting"), 1)
-    else:
-        with _service(_load(given), dry=True, secrets=False, damaged=True) as service:
-            meta = service.store.meta
-            health = Health(
-                last_success=float(meta("last_success") or 0),
-                last_reconcile=float(meta("last_reconcile") or 0),
-                faults={"store": str(fault)} if (fault := service.store_fault()) else {},
-            )
-            said, code = status(service, health, service.clock()), NOT_RUNNING
-    if given.json:
-        _dump(said)
-    else:
-        _say(status_text(said))
-    return code
+        return said, STATES.get(said.get("state", "starting"), 1)
+    with _service(_load(given), dry=True, secrets=False, damaged=True) as service:
+        meta = service.store.meta
+        health = Health(
+            last_success=float(meta("last_success") or 0),
+            last_reconcile=float(meta("last_reconcile") or 0),
+            faults={"store": str(fault)} if (fault := service.store_fault()) else {},
+        )
+        return status(service, health, service.clock()), NOT_RUNNING
 
 
 def peers(given: Any) -> int:
@@ -231,6 +241,11 @@ def peers(given: Any) -> int:
         listed = peers(service.store.served())
     if given.json:
         _dump(listed)
+    elif sys.stdout.isatty():
+        from adwatch.terminal import show_table
+
+        shown = ("number", "name", "email", "context", "login")
+        show_table(shown, ([peer[one] for one in shown] for peer in listed))
     else:
         for peer in listed:
             _say(f"{peer['number']:<12} {peer['name']:<24} {peer['email']}")
@@ -353,3 +368,11 @@ def alert(given: Any) -> int:
         good = good and result.good
         _say(f"{'✓' if result.good else '✗'} {result.target}: {result.said}")
     return 0 if good else 1
+
+
+def completion(given: Any) -> int:
+    """What a shell needs to complete adwatch's words."""
+    import shtab
+
+    _say(shtab.complete(given.parser(), given.shell).rstrip("\n"))
+    return 0
