@@ -28,13 +28,10 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    rows = list(rows)
-    longest = max((len(row[0]) for row in rows), default=0)
     for heading in headings:
-        width = max(len(heading), longest) if heading == headings[0] else len(heading)
-        table.add_column(heading, no_wrap=True, overflow="ellipsis", min_width=width)
+        table.add_column(heading, no_wrap=heading == headings[0])
     for row in rows:
-        table.add_row(*(Text(_harmless(cell)) for cell in row))
+        table.add_row(*(Text(_harmless(one), no_wrap=True, overflow="ellipsis") for one in row))
     Console(highlight=False).print(table)
 
 

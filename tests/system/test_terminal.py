@@ -1,4 +1,4 @@
-"""adwatch on a terminal, and beside one: tables that fit, a status that renews itself, completion."""
+"""adwatch on a terminal: tables that fit, a status that renews itself, words that complete."""
 
 from __future__ import annotations
 
