@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(do=do)
         return made
 
+    _init(command("init", commands.init, "asks, tries the domain, and writes a configuration"))
     command("run", commands.run, "the service, in the foreground, until SIGTERM")
     sync = command("sync", commands.sync, "one turn, then exit")
     sync.add_argument("--dry-run", action="store_true", help="write nothing at all")
@@ -87,3 +88,15 @@ def _parser() -> argparse.ArgumentParser:
 def _json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="for programs")
     return parser
+
+
+def _init(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--domain", metavar="NAME", help="its controllers are found by DNS")
+    add("--server", metavar="URL", action="append", help="a controller, in place of --domain")
+    add("--user", metavar="NAME", help="the account that adwatch reads with")
+    add("--password-file", metavar="PATH", help="a file with its password, used from there")
+    add("--ca-file", metavar="PATH", help="the certificate of the domain's CA")
+    add("--base", metavar="DN", help="where the users are; left out: the whole domain")
+    add("--format", choices=("pjsip.conf", "users.conf", "sip.conf"), help="what Asterisk includes")
+    add("--force", action="store_true", help="replace a configuration that is there")

@@ -376,3 +376,16 @@ def completion(given: Any) -> int:
 
     _say(shtab.complete(given.parser(), given.shell).rstrip("\n"))
     return 0
+
+
+def init(given: Any) -> int:
+    """A configuration made by questions and tried on the domain."""
+    from adwatch import journal
+    from adwatch.init import Answers, init
+
+    journal.begin(logging.DEBUG if given.verbose else logging.ERROR)
+    wanted = ("domain", "user", "ca_file", "base", "format")
+    answers = {name: value for name in wanted if (value := getattr(given, name))}
+    secret = Path(given.password_file) if given.password_file else None
+    servers = tuple(given.server or ())
+    return init(_path(given), Answers(**answers, servers=servers), secret, force=given.force)

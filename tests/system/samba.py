@@ -390,6 +390,11 @@ class SambaDC:
         option = f"--dsa-option={sign}DISABLE_INBOUND_REPL"
         self.tool("drs", "options", self.name, option, *self.as_admin)
 
+    def bad_passwords(self, login: str) -> int:
+        """How many wrong passwords it has counted for a user."""
+        (found,) = self.ldapsearch(f"(sAMAccountName={login})", "badPwdCount").values()
+        return int(found.get("badPwdCount", [b"0"])[0])
+
     def logs(self) -> str:
         """All that it has printed."""
         command = ["docker", "logs", self.container]

@@ -26,12 +26,6 @@ def login(dc: SambaDC) -> Iterator[str]:
     dc.delete(dn)
 
 
-def wrong_ones(dc: SambaDC, login: str) -> int:
-    """How many wrong passwords AD has counted."""
-    (entry,) = dc.ldapsearch(f"(sAMAccountName={login})", "badPwdCount").values()
-    return int(entry.get("badPwdCount", [b"0"])[0])
-
-
 def degraded(adwatch: Adwatch) -> bool:
     return adwatch.running is not None and adwatch.status()["state"] == "degraded"
 
@@ -48,7 +42,7 @@ def test_a_password_changed_in_ad_under_a_running_service_is_tried_once(
     dc.start()
     wait_for("degraded", lambda: "refuses" in (adwatch.status()["directory"]["fault"] or ""))
     wait_for("push is lost", lambda: not adwatch.status()["directory"]["push"])
-    assert wrong_ones(dc, login) <= 2
+    assert dc.bad_passwords(login) <= 2
     adwatch.password_file.write_text("Another-1234")
     wait_for("online", lambda: adwatch.status()["state"] == "online")
 
@@ -59,4 +53,4 @@ def test_the_next_server_is_not_asked_with_a_password_that_one_refused(
     servers = ", ".join([dc.ldaps_url, f"ldaps://127.0.0.1:{dc.ldaps_port}"])
     adwatch = make(login, password="wrong", server=servers)
     assert adwatch("sync").returncode == 5
-    assert wrong_ones(dc, login) == 1
+    assert dc.bad_passwords(login) == 1
