@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adwatch import __version__, commands
-from adwatch.commands import complain
+from adwatch.console import complain
 from adwatch.errors import AdwatchError, ConfigError
 
 
@@ -52,10 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     _init(command("init", commands.init, "asks, tries the domain, and writes a configuration"))
     command("run", commands.run, "the service, in the foreground, until SIGTERM")
     sync = command("sync", commands.sync, "one turn, then exit")
-    sync.add_argument("--dry-run", action="store_true", help="write nothing at all")
-    command("diff", commands.diff, "what a sync would change; exits 0 without, 2 with changes")
+    _json(sync).add_argument("--dry-run", action="store_true", help="write nothing at all")
+    _json(command("diff", commands.diff, "what a sync would change; exits 0 without, 2 with"))
     check = command("check", commands.check, "looks whether everything adwatch needs is there")
-    check.add_argument("--offline", action="store_true", help="ask neither AD nor Asterisk")
+    _json(check).add_argument("--offline", action="store_true", help="ask neither AD nor Asterisk")
     status = command("status", commands.status, "whether the service is well; exits 0, 1, 2 or 3")
     _json(status).add_argument("--watch", action="store_true", help="again at every change")
     _json(command("peers", commands.peers, "the peers being served"))
@@ -67,18 +67,16 @@ def _parser() -> argparse.ArgumentParser:
     render = command("render", commands.render, "prints an output's last good text, for #exec")
     render.add_argument("output", metavar="OUTPUT", help="the output's name")
     secret = command("secret", commands.secret, "the SIP secret of one peer")
-    secret.add_argument("who", metavar="WHO", help="number, login, mail, DN or GUID")
+    _json(secret).add_argument("who", metavar="WHO", help="number, login, mail, DN or GUID")
     secret.add_argument("--rotate", action="store_true", help="make a new one first")
-    command(
-        "approve",
-        lambda a: commands.judge(a, "approved"),
-        "lets through what the safety stop holds",
-    )
-    command("reject", lambda a: commands.judge(a, "dismissed"), "keeps the peers that are held")
+    approve = lambda given: commands.judge(given, "approved")  # noqa: E731
+    reject = lambda given: commands.judge(given, "dismissed")  # noqa: E731
+    _json(command("approve", approve, "lets through what the safety stop holds"))
+    _json(command("reject", reject, "keeps the peers that are held"))
     shown = command("config", commands.config, "the configuration's schema, or what is in force")
-    shown.add_argument("what", choices=("schema", "show"))
+    _json(shown).add_argument("what", choices=("schema", "show"))
     alert = command("alert", commands.alert, "sends a test message to every alert target")
-    alert.add_argument("what", choices=("test",))
+    _json(alert).add_argument("what", choices=("test",))
     completion = command("completion", commands.completion, "what a shell needs to complete words")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     completion.set_defaults(parser=_parser)

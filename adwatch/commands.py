@@ -2,103 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from adwatch.errors import AdwatchError, ConfigError, DamagedError
+from adwatch.console import complain, dump, dump_line, handed_over, load, opened, path_of, say
+from adwatch.errors import AdwatchError
 
 if TYPE_CHECKING:
-    from adwatch.config.schema import Config
     from adwatch.service import Service
     from adwatch.turn import Turn
 
 USAGE: Final = 2
-
-
-def complain(*lines: str) -> None:
-    """Tells a fault, where faults are told."""
-    for text in lines:
-        print(text, file=sys.stderr)  # noqa: T201 - this is where people are told
-
-
-def _say(text: str) -> None:
-    if text:
-        sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
-
-
-def _dump(value: Any) -> None:
-    _say(json.dumps(value, ensure_ascii=False, indent=2).encode("utf-8", "replace").decode())
-
-
-def _dump_line(value: Any) -> None:
-    _say(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode())
-
-
-def _path(given: Any) -> Path:
-    from adwatch.config.source import default_path
-
-    return Path(given.config) if given.config else default_path()
-
-
-def _load(given: Any, level: int = logging.WARNING) -> Config:
-    from adwatch import journal
-    from adwatch.config.load import load
-
-    journal.begin(logging.DEBUG if given.verbose else level)
-    return load(_path(given))
-
-
-@contextmanager
-def _service(
-    config: Config, *, dry: bool = False, secrets: bool = True, damaged: bool = False
-) -> Iterator[Service]:
-    """A service with its store open: the writer's, or one on a copy that writes nothing.
-
-    Without `secrets` a lost key is no fault; with `damaged` a damaged store is one to tell of.
-    """
-    from adwatch.edges.control import Lock
-    from adwatch.wiring import build
-
-    service = build(config, dry=dry)
-    lock = Lock(config.state)
-    try:
-        if not dry:
-            service.prepare()
-            lock.take()
-        try:
-            service.open(secrets=secrets)
-        except DamagedError as error:
-            if not damaged:
-                raise
-            service.open_without_store(error)
-        yield service
-    finally:
-        service.close()
-        lock.release()
-
-
-def _handed_over(given: Any, request: dict[str, Any]) -> Any:
-    """What the running service answers to a request, None where none runs.
-
-    An edit that it could not take keeps nobody from asking it.
-    """
-    from adwatch.config.source import written_state
-    from adwatch.edges.control import ask
-
-    try:
-        answer = ask(_load(given).state, request)
-    except ConfigError:
-        answer = ask(written_state(_path(given)), request)
-        if answer is None:
-            raise
-    if answer is not None and "error" in answer:
-        complain(f"adwatch: {answer['error']}")
-    return answer
 
 
 def run(given: Any) -> int:
@@ -107,21 +26,21 @@ def run(given: Any) -> int:
     from adwatch.run import Runner
     from adwatch.wiring import build
 
-    service = build(_load(given, logging.INFO))
+    service = build(load(given, logging.INFO))
     return Runner(service, first_edition(service.parts, service.store)).run()
 
 
 def sync(given: Any) -> int:
     """One turn."""
     if not given.dry_run:
-        answer = _handed_over(given, {"command": "sync"})
+        answer = handed_over(given, {"command": "sync"})
         if answer is not None:
-            return _told(answer)
-    config = _load(given)
+            return _told(given, answer)
+    config = load(given)
     from adwatch.contacts import Contacts
     from adwatch.report import told
 
-    with _service(config, dry=given.dry_run) as service, _progress() as progress:
+    with opened(config, dry=given.dry_run) as service, _progress() as progress:
         turn = _one_turn(service, progress)
         if not given.dry_run:
             service.reload_now(turn)
@@ -130,7 +49,7 @@ def sync(given: Any) -> int:
                 with turn.part("contacts"):
                     wanted = config.contacts is not None
                     Contacts(service.directory, service.store, wanted=wanted).read()
-        return _told(told(service, turn))
+        return _told(given, told(service, turn))
 
 
 def _one_turn(service: Service, progress: Callable[[int], None] | None) -> Turn:
@@ -141,16 +60,19 @@ def _one_turn(service: Service, progress: Callable[[int], None] | None) -> Turn:
     return turn
 
 
-def _told(answer: dict[str, Any]) -> int:
+def _told(given: Any, answer: dict[str, Any]) -> int:
+    if given.json:
+        dump(answer)
+        return int(answer["exit"])
     for change in answer.get("changes", ()):
         reason = f": {change['reason']}" if change["reason"] else ""
-        _say(f"{change['what']} {change['number'] or '-'} {change['login']}{reason}")
+        say(f"{change['what']} {change['number'] or '-'} {change['login']}{reason}")
     for fault in answer.get("faults", ()):
         complain(f"adwatch: {fault}")
     if answer.get("held"):
         complain(f"adwatch: {answer['held']} losses are held (see adwatch status)")
     if "peers" in answer:
-        _say(f"{answer['peers']} peers served")
+        say(f"{answer['peers']} peers served")
     return int(answer["exit"])
 
 
@@ -173,8 +95,8 @@ def diff(given: Any) -> int:
     """What a sync would change."""
     from adwatch.difference import difference
 
-    config = _load(given)
-    with _service(config, dry=True) as service, _progress() as progress:
+    config = load(given)
+    with opened(config, dry=True) as service, _progress() as progress:
         turns: list[Turn] = []
 
         def turn() -> tuple[Any, ...]:
@@ -187,7 +109,10 @@ def diff(given: Any) -> int:
             complain(f"adwatch: {fault}")
         if faults:
             return 1
-        _say(found.text())
+        if given.json:
+            dump(found.json())
+        else:
+            say(found.text())
         return 0 if found.empty else USAGE
 
 
@@ -195,21 +120,24 @@ def check(given: Any) -> int:
     """Every check, a line each."""
     from adwatch.checks import run_checks
 
-    config = _load(given)
-    failed = False
+    config = load(given)
+    results = []
     for result in run_checks(config, offline=given.offline):
-        failed = failed or not result.good
-        _say(result.text())
-    return 1 if failed else 0
+        results.append(result)
+        if not given.json:
+            say(result.text())
+    if given.json:
+        dump([asdict(result) for result in results])
+    return 0 if all(result.good for result in results) else 1
 
 
 def status(given: Any) -> int:
     """Whether the service is well."""
     from adwatch.terminal import show_status, watch
 
-    show = _dump if given.json else show_status
+    show = dump if given.json else show_status
     if given.watch:
-        return watch(lambda: _status(given), _dump_line if given.json else show_status)
+        return watch(lambda: _status(given), dump_line if given.json else show_status)
     said, code = _status(given)
     show(said)
     return code
@@ -219,11 +147,11 @@ def _status(given: Any) -> tuple[dict[str, Any], int]:
     """The status and its exit code: the running service's, or what the store knows."""
     from adwatch.report import NOT_RUNNING, STATES, Health, status
 
-    answer = _handed_over(given, {"command": "status"})
+    answer = handed_over(given, {"command": "status"})
     if answer is not None:
         said = answer["status"]
         return said, STATES.get(said.get("state", "starting"), 1)
-    with _service(_load(given), dry=True, secrets=False, damaged=True) as service:
+    with opened(load(given), dry=True, secrets=False, damaged=True) as service:
         meta = service.store.meta
         health = Health(
             last_success=float(meta("last_success") or 0),
@@ -237,10 +165,10 @@ def peers(given: Any) -> int:
     """The peers served."""
     from adwatch.report import peers
 
-    with _service(_load(given), dry=True, secrets=False) as service:
+    with opened(load(given), dry=True, secrets=False) as service:
         listed = peers(service.store.served())
     if given.json:
-        _dump(listed)
+        dump(listed)
     elif sys.stdout.isatty():
         from adwatch.terminal import show_table
 
@@ -248,7 +176,7 @@ def peers(given: Any) -> int:
         show_table(shown, ([peer[one] for one in shown] for peer in listed))
     else:
         for peer in listed:
-            _say(f"{peer['number']:<12} {peer['name']:<24} {peer['email']}")
+            say(f"{peer['number']:<12} {peer['name']:<24} {peer['email']}")
     return 0
 
 
@@ -256,7 +184,7 @@ def explain(given: Any) -> int:
     """Why somebody has a peer, or has none."""
     from adwatch.report import explain, explain_text
 
-    with _service(_load(given), dry=True, secrets=False) as service:
+    with opened(load(given), dry=True, secrets=False) as service:
         findings = service.directory.find(given.who, service.mapper.number_attributes)
         explained = [explain(service, finding) for finding in findings]
     if not explained:
@@ -265,9 +193,9 @@ def explain(given: Any) -> int:
             "give a number, login, mail, DN or GUID",
         )
     if given.json:
-        _dump(explained)
+        dump(explained)
     else:
-        _say("\n\n".join(map(explain_text, explained)))
+        say("\n\n".join(map(explain_text, explained)))
     return 0
 
 
@@ -275,13 +203,13 @@ def history(given: Any) -> int:
     """What changed."""
     from adwatch.report import change_json, change_text
 
-    with _service(_load(given), dry=True, secrets=False) as service:
+    with opened(load(given), dry=True, secrets=False) as service:
         guids = service.store.find(given.who) if given.who else None
         changes = service.store.history(guids, given.limit)
     if given.json:
-        _dump([change_json(change) for change in changes])
+        dump([change_json(change) for change in changes])
     else:
-        _say("\n".join(map(change_text, changes)))
+        say("\n".join(map(change_text, changes)))
     return 0
 
 
@@ -289,7 +217,7 @@ def render(given: Any) -> int:
     """Prints configuration and nothing else, whatever is wrong: Asterisk reads stderr too."""
     from adwatch.lastgood import UNUSABLE, last_good, refuse_reload
 
-    text = last_good(_path(given), given.output)
+    text = last_good(path_of(given), given.output)
     if text is None:
         refuse_reload(sys.stdout.fileno())
     sys.stdout.buffer.write(UNUSABLE if text is None else text)
@@ -299,14 +227,14 @@ def render(given: Any) -> int:
 
 def secret(given: Any) -> int:
     """The secret of a peer, or a new one."""
-    config = _load(given)
-    with _service(config, dry=True) as service:
+    config = load(given)
+    with opened(config, dry=True) as service:
         peer = service.peer(given.who)
         secret = service.secret(peer)
     if given.rotate:
-        answer = _handed_over(given, {"command": "rotate", "guid": peer.guid})
+        answer = handed_over(given, {"command": "rotate", "guid": peer.guid})
         if answer is None:
-            with _service(config) as service:
+            with opened(config) as service:
                 turn = service.rotate(peer)
                 service.reload_now(turn)
                 secret, code = service.secret(peer), turn.exit_code
@@ -319,26 +247,32 @@ def secret(given: Any) -> int:
             complain(f"adwatch: {fault}")
         if code not in (0, 6):
             return int(code)
-    _say(secret)
+    if given.json:
+        dump({"number": peer.number, "login": peer.login, "guid": peer.guid, "secret": secret})
+    else:
+        say(secret)
     return 0
 
 
 def judge(given: Any, verdict: str) -> int:
     """A verdict on what the safety stop holds."""
-    answer = _handed_over(given, {"command": verdict})
+    answer = handed_over(given, {"command": verdict})
     if answer is None:
         from adwatch.report import judged
 
-        with _service(_load(given)) as service:
+        with opened(load(given)) as service:
             held, turn = service.judge(verdict)
             service.reload_now(turn)
             answer = judged(held, turn)
     if "held" not in answer:
         return int(answer["exit"])
+    if given.json:
+        dump({"verdict": verdict, **answer})
+        return int(answer["exit"])
     for text in answer["held"]:
-        _say(f"{verdict} {text}")
+        say(f"{verdict} {text}")
     if not answer["held"]:
-        _say("nothing is held")
+        say("nothing is held")
     for fault in answer["faults"]:
         complain(f"adwatch: {fault}")
     return int(answer["exit"])
@@ -349,9 +283,15 @@ def config(given: Any) -> int:
     from adwatch.config.show import json_schema, show
 
     if given.what == "schema":
-        _dump(json_schema())
+        dump(json_schema())
         return 0
-    _say(show(_load(given)).rstrip("\n"))
+    shown = show(load(given))
+    if given.json:
+        import yaml
+
+        dump(yaml.safe_load(shown))
+    else:
+        say(shown.rstrip("\n"))
     return 0
 
 
@@ -359,22 +299,25 @@ def alert(given: Any) -> int:
     """`alert test`: a message to every target, whatever its level, and what came of it."""
     from adwatch.wiring import make_telling
 
-    telling = make_telling(_load(given))
+    telling = make_telling(load(given))
     if not telling.targets:
-        _say("there is no target: put one in alerts.targets")
+        say("there is no target: put one in alerts.targets")
         return 1
-    good = True
+    results = []
     for result in telling.trial():
-        good = good and result.good
-        _say(f"{'✓' if result.good else '✗'} {result.target}: {result.said}")
-    return 0 if good else 1
+        results.append(result)
+        if not given.json:
+            say(f"{'✓' if result.good else '✗'} {result.target}: {result.said}")
+    if given.json:
+        dump([asdict(result) for result in results])
+    return 0 if all(result.good for result in results) else 1
 
 
 def completion(given: Any) -> int:
     """What a shell needs to complete adwatch's words."""
     import shtab
 
-    _say(shtab.complete(given.parser(), given.shell).rstrip("\n"))
+    say(shtab.complete(given.parser(), given.shell).rstrip("\n"))
     return 0
 
 
@@ -388,4 +331,4 @@ def init(given: Any) -> int:
     answers = {name: value for name in wanted if (value := getattr(given, name))}
     secret = Path(given.password_file) if given.password_file else None
     servers = tuple(given.server or ())
-    return init(_path(given), Answers(**answers, servers=servers), secret, force=given.force)
+    return init(path_of(given), Answers(**answers, servers=servers), secret, force=given.force)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from adwatch.core.model import Change, Hold, Peer
 from adwatch.core.plan import differences
 from adwatch.core.render import REALM, masked, sort_key
 from adwatch.core.secrets import ha1
 from adwatch.edges import asterisk
-from adwatch.report import hold_text
+from adwatch.report import change_json, hold_text
 from adwatch.service import Service
 
 
@@ -29,6 +30,15 @@ class Difference:
     def empty(self) -> bool:
         """Whether a sync would change nothing."""
         return not self.files and not self.changes
+
+    def json(self) -> dict[str, Any]:
+        """The same for programs: peers before and after by their fields, and each file's diff."""
+        return {
+            "changes": [change_json(change) for change in self.changes],
+            "held": [hold_text(hold) for hold in self.holds],
+            "peers": {"before": len(self.before), "after": len(self.after)},
+            "files": list(self.files),
+        }
 
     def text(self) -> str:
         """Peers added, removed and changed field by field, then each output's unified diff."""

@@ -30,6 +30,7 @@ from adwatch.errors import (
     DirectoryError,
     Fault,
     PasswordError,
+    StoreError,
 )
 from adwatch.output import Output
 from adwatch.parts import Parts
@@ -288,6 +289,9 @@ class Edits:
             lasts = wrong or isinstance(cause, PasswordError)
             self.again = isinstance(cause, DirectoryError) and not lasts
             return None
+        except StoreError:
+            self.again = True
+            raise
         finally:
             self._looked_at = self._follow() | seen
         said = ",".join(_changed(before, self.edition)) or None

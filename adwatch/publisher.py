@@ -39,11 +39,11 @@ class Publisher:
         self._state = state
         self._clock = clock
         self._stamps: dict[str, Stamp] = {}
-        self.change(outputs, reloads)
-
-    def change(self, outputs: tuple[Output, ...], reloads: Reloads) -> None:
-        """Goes on with other outputs; what was written of them before is judged no more."""
         self._outputs, self._reloads = outputs, reloads
+
+    def change(self, outputs: tuple[Output, ...]) -> None:
+        """Goes on with other outputs; what was written of them before is judged no more."""
+        self._outputs = outputs
         self._stamps.clear()
 
     def publish(self, turn: Turn) -> None:

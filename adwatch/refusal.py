@@ -25,6 +25,10 @@ class Refusal:
         self._password = password
         self._refused = ""
 
+    def read_by(self, password: Callable[[], str]) -> None:
+        """Reads the password in another way from now on."""
+        self._password = password
+
     @property
     def stands(self) -> bool:
         """Whether the last password sent was refused."""

@@ -117,6 +117,12 @@ class Reloads:
         self._before: dict[str, bytes] = {}
         self._records: dict[str, Record] = {}
 
+    def change(self, outputs: Iterable[Output], pbx: Callable[[], Pbx], *, verify: bool) -> None:
+        """Goes on with other outputs, or another Asterisk; what is on its way stays owed."""
+        self.close()
+        self._outputs = {output.name: output for output in outputs}
+        self._pbx, self._verify = pbx, verify
+
     def owe(self, output: Output, text: str) -> bool:
         """Writes down that Asterisk has to be told of a text that is about to be put in place.
 

@@ -68,6 +68,7 @@ class Runner:
         faults = self._troubles.faults
         self._health = Health(started=time.time(), pid=os.getpid(), faults=faults)
         self._status: dict[str, Any] = {}
+        self._refusal = Refusal(service.store, edition.proof)
         self._resumed = False
         self._alive_at = time.monotonic()
         self._remembered_at = 0.0
@@ -84,7 +85,7 @@ class Runner:
         self._listeners.change({"http": edition.web, "agi": edition.agi})
         wanted = edition.parts.config.contacts is not None
         self._contacts = Contacts(directory, store, wanted=wanted)
-        self._refusal = Refusal(store, edition.proof)
+        self._refusal.read_by(edition.proof)
         self._listening = False
 
     def run(self) -> int:
@@ -329,11 +330,10 @@ class Runner:
         self._telling.change(edition.telling)
         self._equip(edition)
         self._listening = heard
-        self._contacts.begin()
-        self._pace = self._pace.at_tempo(make_tempo(edition.parts.config), time.monotonic())
-        turn = Turn()
-        self._service.publish(turn)
-        self._note_beside(turn)
+        tempo = make_tempo(edition.parts.config)
+        self._pace = self._pace.at_tempo(tempo, time.monotonic(), anew=other)
+        self._resumed = False  # until the store has taken what that makes owed
+        self._resume()
 
     def _note(self, turn: Turn) -> None:
         """Logs what began or ended, never what merely goes on."""

@@ -63,7 +63,8 @@ class Service:
         """Whom the last reading of everybody changed although the feed had passed over them."""
         self._damaged: StoreError | None = None
         self._adopt(parts)
-        self.reloads = self._reloads()
+        verify = parts.config.asterisk.verify
+        self.reloads = Reloads(parts.outputs, store, parts.pbx, self._now, verify=verify)
         self.publisher = Publisher(self.outputs, store, self.reloads, self.config.state, self._now)
 
     def _adopt(self, parts: Parts) -> None:
@@ -76,18 +77,14 @@ class Service:
             self._refusals,
         )
 
-    def _reloads(self) -> Reloads:
-        verify = self.config.asterisk.verify
-        return Reloads(self.outputs, self.store, self.parts.pbx, self._now, verify=verify)
-
     def _now(self) -> float:
         return self.clock()
 
     def change(self, parts: Parts) -> None:
         """Goes on with another configuration, which may share parts with the one before.
 
-        What that makes owed is written down; a reload that is on its way stays owed where its
-        outputs are others.
+        What that makes owed is for `resume` to write down. A reload that is on its way stays
+        owed where its outputs are others.
         """
         before = self.parts
         if parts.directory is not before.directory:
@@ -95,12 +92,9 @@ class Service:
         self._adopt(parts)
         same = parts.outputs is before.outputs and parts.pbx is before.pbx
         if not same:
-            self.reloads.close()
-            woken, self.reloads = self.reloads.woken, self._reloads()
-            self.reloads.woken = woken
-            self.publisher.change(self.outputs, self.reloads)
-        self._owe_all()
-        self._plan_again()
+            verify = parts.config.asterisk.verify
+            self.reloads.change(parts.outputs, parts.pbx, verify=verify)
+            self.publisher.change(self.outputs)
 
     def open(self, *, secrets: bool = True, resume: bool = True) -> None:
         """Opens the store and the key. A first start is one with neither store nor output.

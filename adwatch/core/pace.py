@@ -220,10 +220,15 @@ class Pace:
         """After a look at the PBX: where something is odd, it is looked at again."""
         return replace(self, look_at=now + _LOOK_S if odd else NEVER)
 
-    def at_tempo(self, tempo: Tempo, now: float) -> Pace:
-        """After the configuration changed: polls at once, and keeps what is owed."""
-        rest = min(self.reconcile_at, now + tempo.reconcile)
-        return replace(self, tempo=tempo, reconcile_at=rest, poll_at=now)
+    def at_tempo(self, tempo: Tempo, now: float, *, anew: bool) -> Pace:
+        """After the configuration changed: polls at once, and keeps what is owed.
+
+        A directory that failed rests on, unless it is `anew` another one: the account may have
+        been refused, and would be locked.
+        """
+        poll_at = self.poll_at if self.failures and not anew else now
+        reconcile_at = min(self.reconcile_at, now + tempo.reconcile)
+        return replace(self, tempo=tempo, reconcile_at=reconcile_at, poll_at=poll_at)
 
     def touched(self, now: float) -> Pace:
         """After a sign that a file of the configuration, or an output, is another."""

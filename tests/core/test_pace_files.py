@@ -46,9 +46,15 @@ def test_two_that_write_one_file_do_so_ever_more_rarely() -> None:
 
 def test_another_tempo_polls_at_once_and_keeps_what_is_owed() -> None:
     other = Tempo(poll=5.0, reconcile=10.0, settle=1.0, at_most=3.0)
-    pace = PACE.owes_reload(1.0).at_tempo(other, 2.0)
+    pace = PACE.owes_reload(1.0).at_tempo(other, 2.0, anew=False)
     assert pace.reads(2.0) == "poll"
     assert pace.reads(12.0) == "reconcile"
     assert not pace.reloads(1.5)
     assert pace.reloads(2.0)
     assert pace.reload_retry_at == NEVER
+
+
+def test_an_account_that_was_refused_rests_on_whatever_is_edited_elsewhere() -> None:
+    refused = PACE.failed(1.0, 0.5, refused=True)
+    assert not refused.at_tempo(TEMPO, 5.0, anew=False).reads(5.0)
+    assert refused.at_tempo(TEMPO, 5.0, anew=True).reads(5.0) == "poll"

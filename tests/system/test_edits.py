@@ -200,7 +200,7 @@ def test_every_way_to_save_is_picked_up_exactly_once(site: Adwatch) -> None:
         wait_for(f"{save.__name__} is taken", lambda t=times: serves(site, f"room{t}"))  # type: ignore[misc]
         assert len(taken(site)) == before + 1, save.__name__
     assert len(taken(site)) == len(WAYS)
-    assert "part=configuration" not in site.log.read_text()
+    assert "event=incident_opened" not in site.log.read_text()
 
 
 def test_a_touch_or_another_mode_is_no_edit(site: Adwatch) -> None:
