@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test soak crash lint bench lock clean
+.PHONY: help setup demo test soak crash lint bench lock deb dist clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -55,6 +55,17 @@ lock: $(READY) ## the locks anew, from pyproject.toml: all for development, and 
 	$(COMPILE) --extra kerberos --extra ntlm --constraint requirements.lock pyproject.toml \
 	  --output-file docker/adwatch/run.lock
 	echo hatchling | $(COMPILE) --constraint requirements.lock - --output-file docker/adwatch/build.lock
+
+dist: $(READY) ## the wheel and the source archive, in dist/
+	rm -f dist/*.whl dist/*.tar.gz
+	$(BIN)/hatchling build -d dist
+	ls dist
+
+deb: ## the packages for Debian 12, in dist/
+	mkdir -p dist
+	container=$$(docker create $$(docker/ensure deb)) && docker cp $$container:/out/. dist/ && docker rm $$container >/dev/null
+	rm -f dist/adwatch_0.0.0_*.deb
+	ls dist/*.deb
 
 clean: ## all that make has made, but no image
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -227,13 +228,18 @@ def _quoted(text: str) -> str:
 
 
 def _write(path: Path, answers: Answers, password_file: Path | None) -> None:
-    """The password first, then the configuration in one step."""
-    secret = (password_file or path.with_name("bind-password")).absolute()
+    """The password first, then the configuration in one step.
+
+    In a directory whose files take its group by the setgid bit that group is the service's, and
+    may read the password.
+    """
+    secret = password_file.absolute() if password_file else Path("bind-password")
     temporary = path.with_name(f".{path.name}.adwatch~")
     try:
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         if password_file is None:
-            _put(secret, answers.password + "\n", 0o600)
+            shared = path.parent.stat().st_mode & stat.S_ISGID
+            _put(path.with_name(secret.name), answers.password + "\n", 0o640 if shared else 0o600)
         _put(temporary, text_of(answers, secret), 0o640)
         temporary.replace(path)
     except OSError as error:

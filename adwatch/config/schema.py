@@ -259,9 +259,14 @@ class Config(Part):
     def resolve(self, path: Path) -> Path:
         """Where a file of a secret is: $CREDENTIALS_DIRECTORY first, else beside `origin`."""
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-        if credentials and (found := Path(credentials) / path).exists():
-            return found  # an absolute path stays itself
-        return self._beside / path
+        found = Path(credentials or "/nonexistent") / path  # an absolute path stays itself
+        try:
+            found.stat()
+        except PermissionError:
+            return found  # who reads it says so, with the path
+        except OSError:
+            return self._beside / path
+        return found
 
     def position(self, *way: str | int) -> Position:
         """Line and column of a value, or of the nearest section above where it is absent."""

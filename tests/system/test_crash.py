@@ -16,8 +16,8 @@ from system.crash.scenarios import SCENARIOS
 from system.crash.sweep import Crashes
 from system.samba import SambaDC
 
-EVERY = 48
-ROUNDS = 15
+EVERY = 96
+ROUNDS = 8
 
 
 @pytest.fixture(scope="module")
