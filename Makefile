@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test soak crash lint bench lock deb dist clean
+.PHONY: help setup demo test soak crash lint bench lock docs dist deb clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -55,6 +55,10 @@ lock: $(READY) ## the locks anew, from pyproject.toml: all for development, and 
 	$(COMPILE) --extra kerberos --extra ntlm --constraint requirements.lock pyproject.toml \
 	  --output-file docker/adwatch/run.lock
 	echo hatchling | $(COMPILE) --constraint requirements.lock - --output-file docker/adwatch/build.lock
+
+docs: $(READY) ## the pages that the program writes itself, then the site, in site/
+	$(BIN)/python docs/reference.py
+	$(BIN)/mkdocs build --strict --quiet
 
 dist: $(READY) ## the wheel and the source archive, in dist/
 	rm -f dist/*.whl dist/*.tar.gz

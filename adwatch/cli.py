@@ -15,7 +15,7 @@ from adwatch.errors import AdwatchError, ConfigError
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and gives its exit code."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     try:
         code: int = given.do(given)
         sys.stdout.flush()
@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Every word and option that there is."""
     parser = argparse.ArgumentParser(
         prog="adwatch", description="Keeps the users of an Asterisk PBX in step with AD."
     )
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _json(alert).add_argument("what", choices=("test",))
     completion = command("completion", commands.completion, "what a shell needs to complete words")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
-    completion.set_defaults(parser=_parser)
+    completion.set_defaults(parser=parser)
     return parser
 
 
