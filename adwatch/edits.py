@@ -161,7 +161,7 @@ def _tried_on(store: Store, config: Config, outputs: Iterable[Output]) -> None:
 
 
 def _tried(config: Config, directory: Directory, old: Directory) -> Directory:
-    """A directory that answers, or at least one in whose place none answered."""
+    """A directory that answers, or at least one in whose place none answers."""
     try:
         make_security(config).context()
     except DirectoryError as error:
@@ -171,9 +171,19 @@ def _tried(config: Config, directory: Directory, old: Directory) -> Directory:
         if old.reach().server:
             directory.open()
     except DirectoryError as error:
+        if not _answers(old):
+            return directory
         directory.close()
         raise _refused(config, ("directory", *_place(config, error)), str(error)) from error
     return directory
+
+
+def _answers(directory: Directory) -> bool:
+    try:
+        directory.check()
+    except DirectoryError:
+        return False
+    return True
 
 
 def _place(config: Config, error: DirectoryError) -> Way:

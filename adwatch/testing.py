@@ -136,6 +136,10 @@ class MemoryDirectory:
     def listen(self, wake: Callable[[], None]) -> None:
         """Pushes nothing."""
 
+    def check(self) -> None:
+        """It answers unless it has a fault."""
+        self.open()
+
     def prefer(self) -> None:
         """There is but one."""
 

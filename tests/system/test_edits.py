@@ -515,3 +515,22 @@ def test_what_another_hand_did_is_an_incident(make: Make, user: Callable[..., st
 
     wait_for("the incident", told)
     assert told()[0]["subject"] == "users"
+
+
+def test_a_connection_that_is_lost_unnoticed_is_no_reason_to_keep_the_old_directory(
+    make: Make, user: Callable[..., str], between: Proxy
+) -> None:
+    """The new one does not answer either; what is told then is that, and not the edit."""
+    user("edit", telephoneNumber="7400")
+    site = make(server=between.url, directory="push: false\npoll: 1h")
+    site.start()
+    wait_for("the peer", lambda: site.section("7400") and healthy(site))
+    between.refuse()
+    between.cut()
+    text = site.config.read_text().replace("timeout: 4s", "timeout: 3s")
+    by_mv(site, text.replace("poll: 1h", "poll: 1s"))
+    wait_for("the fault", lambda: site.status()["directory"]["fault"])
+    assert fault(site) == ""
+    assert len(taken(site)) == 1
+    between.accept()
+    wait_for("all is well", lambda: healthy(site))

@@ -23,6 +23,9 @@ class Directory(Protocol):
     def listen(self, wake: Callable[[], None]) -> None:
         """Calls `wake`, from another thread, at signs of a change."""
 
+    def check(self) -> None:
+        """Asks the server in use for next to nothing, so that a lost connection shows."""
+
     def prefer(self) -> None:
         """Looks for a better server than the one in use, and waits for nothing."""
 

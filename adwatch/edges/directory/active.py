@@ -115,6 +115,10 @@ class ActiveDirectory:
         if self._push is not None:
             self._push.follow(link.session.url)
 
+    def check(self) -> None:
+        """Asks the server in use for its USN alone, so that a lost connection shows."""
+        self._guarded(lambda link: feeds.read_gate(link.session))
+
     def urls(self) -> Sequence[str]:
         """The servers to try, preferred first; looked up in DNS where none are configured."""
         return [url for _, url in self._links.servers.ranked()]
