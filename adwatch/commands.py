@@ -317,7 +317,7 @@ def completion(given: Any) -> int:
     """What a shell needs to complete adwatch's words."""
     import shtab
 
-    say(shtab.complete(given.parser(), given.shell).rstrip("\n"))
+    say(shtab.complete(given.parser, given.shell).rstrip("\n"))
     return 0
 
 
