@@ -27,7 +27,7 @@ demo: $(READY) ## the main job, against a Samba AD that it starts itself
 	@PYTHONPATH=tests $(BIN)/python docker/demo.py
 
 test: $(READY) lint ## everything: lint, unit, contract and system tests
-	timeout --signal=INT --kill-after=60 2280 $(BIN)/pytest
+	timeout --signal=INT --kill-after=60 2640 $(BIN)/pytest
 
 soak: $(READY) crash ## that, an outage in real time, the state machine for 15 minutes each: SOAK_S=, JOBS=
 	PYTHONPATH=tests $(BIN)/python -m system.faults.soak
