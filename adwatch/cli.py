@@ -54,7 +54,8 @@ def parser() -> argparse.ArgumentParser:
     command("run", commands.run, "the service, in the foreground, until SIGTERM")
     sync = command("sync", commands.sync, "one turn, then exit")
     _json(sync).add_argument("--dry-run", action="store_true", help="write nothing at all")
-    _json(command("diff", commands.diff, "what a sync would change; exits 0 without, 2 with"))
+    what = "what a sync would change; exits 0 without, 2 with changes"
+    _json(command("diff", commands.diff, what))
     check = command("check", commands.check, "looks whether everything adwatch needs is there")
     _json(check).add_argument("--offline", action="store_true", help="ask neither AD nor Asterisk")
     status = command("status", commands.status, "whether the service is well; exits 0, 1, 2 or 3")

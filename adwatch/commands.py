@@ -133,14 +133,23 @@ def check(given: Any) -> int:
 
 def status(given: Any) -> int:
     """Whether the service is well."""
-    from adwatch.terminal import show_status, watch
+    from adwatch.terminal import watch
 
-    show = dump if given.json else show_status
     if given.watch:
-        return watch(lambda: _status(given), dump_line if given.json else show_status)
+        return watch(lambda: _status(given), dump_line if given.json else _show_status)
     said, code = _status(given)
-    show(said)
+    (dump if given.json else _show_status)(said)
     return code
+
+
+def _show_status(said: dict[str, Any]) -> None:
+    from adwatch.report import status_text
+    from adwatch.terminal import show_status
+
+    if sys.stdout.isatty():
+        show_status(said)
+    else:
+        say(status_text(said))
 
 
 def _status(given: Any) -> tuple[dict[str, Any], int]:

@@ -32,7 +32,7 @@ class Difference:
         return not self.files and not self.changes
 
     def json(self) -> dict[str, Any]:
-        """The same for programs: peers before and after by their fields, and each file's diff."""
+        """The same for programs: changes and holds, how many peers there are, each file's diff."""
         return {
             "changes": [change_json(change) for change in self.changes],
             "held": [hold_text(hold) for hold in self.holds],

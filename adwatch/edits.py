@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from adwatch.config.load import load
 from adwatch.config.schema import Config
+from adwatch.core.mapping import Mapper
 from adwatch.core.words import line
 from adwatch.edges.agi import Agi
 from adwatch.edges.directory import Directory
@@ -28,7 +29,6 @@ from adwatch.errors import (
     ConfigError,
     CredentialsError,
     DirectoryError,
-    Fault,
     PasswordError,
     StoreError,
 )
@@ -60,7 +60,8 @@ _NEW_STATE: Final = (
 class Edition:
     """A configuration, and everything that is made of it.
 
-    `contents` is a digest of the files that each of its sections names.
+    `contents` are digests of the files that each of its sections names; `changed` are the
+    sections in which it differs from the edition before.
     """
 
     parts: Parts
@@ -68,7 +69,8 @@ class Edition:
     telling: Telling
     web: Web | None
     agi: Agi | None
-    contents: Mapping[str, str]
+    contents: Mapping[str, tuple[str, ...]]
+    changed: frozenset[str] = frozenset()
 
 
 def first_edition(parts: Parts, store: Store) -> Edition:
@@ -93,37 +95,32 @@ def next_edition(before: Edition, config: Config, store: Store) -> Edition:
     old, contents = before.parts, _contents(config)
     was = old.config
 
-    def same(section: str, *also: Any) -> bool:
-        kept = contents.get(section) == before.contents.get(section)
-        sections = getattr(config, section), getattr(was, section)
-        return kept and sections[0] == sections[1] and all(a == b for a, b in also)
-
-    if config.resolve(config.state) != was.resolve(was.state):
-        raise _refused(config, ("state",), _NEW_STATE)
+    changed = _changed(was, config, before.contents, contents)
+    if config.state != was.state:
+        raise config.fault(("state",), _NEW_STATE)
     mapper = make_mapper(config)
     mapper = old.mapper if mapper.digest == old.mapper.digest else mapper
-    key = old.key if same("secrets", (config.key_path, was.key_path)) else _key(config, was)
-    kept = same("outputs") and key is old.key and config.secrets == was.secrets
-    kept = kept and config.peers == was.peers
+    key = _key(config, was) if "secrets" in changed else old.key
+    kept = changed.isdisjoint({"outputs", "secrets", "peers"})
     outputs = old.outputs if kept else make_outputs(config, key, mapper)
     if not kept and mapper is old.mapper:
         _tried_on(store, config, outputs)
-    pbx = old.pbx if same("asterisk") else lambda: make_pbx(config)
-    alike = contents["directory"] == before.contents["directory"] and _asks(config) == _asks(was)
-    web = before.web if same("http") else _openable(config, make_web(config))
-    agi = before.agi if config.agi == was.agi else make_agi(config)
+    pbx = (lambda: make_pbx(config)) if "asterisk" in changed else old.pbx
+    web = _openable(config, make_web(config)) if "http" in changed else before.web
+    agi = make_agi(config) if "agi" in changed else before.agi
     telling = make_telling(config, store)
     directory = old.directory
-    if not alike:
+    files_changed = contents["directory"] != before.contents["directory"]
+    if files_changed or _asks(config, mapper) != _asks(was, old.mapper):
         directory = _tried(config, make_directory(config, mapper, store.cursor), directory)
     parts = Parts(config, directory, mapper, key, outputs, pbx)
-    return Edition(parts, proof_reader(config), telling, web, agi, contents)
+    return Edition(parts, proof_reader(config), telling, web, agi, contents, changed)
 
 
-def _asks(config: Config) -> Any:
+def _asks(config: Config, mapper: Mapper) -> Any:
     """All of a configuration that makes the directory another one."""
     wanted = config.directory
-    return make_settings(config, make_mapper(config)), wanted.push, wanted.password
+    return make_settings(config, mapper), wanted.push, wanted.password
 
 
 def _key(config: Config, was: Config) -> KeyFile:
@@ -133,7 +130,7 @@ def _key(config: Config, was: Config) -> KeyFile:
         try:
             key.open(fresh=bool(was.secrets.attribute))
         except AdwatchError as error:
-            raise _refused(config, ("secrets", "key_file"), str(error)) from error
+            raise config.fault(("secrets", "key_file"), str(error)) from error
     return key
 
 
@@ -143,7 +140,7 @@ def _openable(config: Config, web: Web | None) -> Web | None:
         try:
             web.gate.token()
         except AdwatchError as error:
-            raise _refused(config, ("http", "token_file"), str(error)) from error
+            raise config.fault(("http", "token_file"), str(error)) from error
     return web
 
 
@@ -157,7 +154,7 @@ def _tried_on(store: Store, config: Config, outputs: Iterable[Output]) -> None:
             if not said:
                 break
         if said:
-            raise _refused(config, ("outputs", index, "template"), said)
+            raise config.fault(("outputs", index, "template"), said)
 
 
 def _tried(config: Config, directory: Directory, old: Directory) -> Directory:
@@ -166,7 +163,7 @@ def _tried(config: Config, directory: Directory, old: Directory) -> Directory:
         make_security(config).context()
     except DirectoryError as error:
         file = "cert_file" if isinstance(error, PasswordError) else "ca_file"
-        raise _refused(config, ("directory", "tls", file), str(error)) from error
+        raise config.fault(("directory", "tls", file), str(error)) from error
     try:
         if old.reach().server:
             directory.open()
@@ -174,7 +171,7 @@ def _tried(config: Config, directory: Directory, old: Directory) -> Directory:
         if not _answers(old):
             return directory
         directory.close()
-        raise _refused(config, ("directory", *_place(config, error)), str(error)) from error
+        raise config.fault(("directory", *_place(config, error)), str(error)) from error
     return directory
 
 
@@ -194,12 +191,6 @@ def _place(config: Config, error: DirectoryError) -> Way:
     if isinstance(error, CertificateError):
         return ("tls", "ca_file") if wanted.tls.ca_file else ("tls",)
     return ("servers",) if wanted.servers else ("domain",)
-
-
-def _refused(config: Config, way: Way, message: str) -> ConfigError:
-    line_, column = config.position(*way)
-    key = ".".join(map(str, way))
-    return ConfigError(str(config.origin), [Fault(line_, column, key, message)])
 
 
 def _files(config: Config) -> dict[str, tuple[Path, ...]]:
@@ -222,19 +213,19 @@ def _files(config: Config) -> dict[str, tuple[Path, ...]]:
     }
 
 
-def _contents(config: Config) -> dict[str, str]:
-    return {section: digest(paths) for section, paths in _files(config).items()}
+def _contents(config: Config) -> dict[str, tuple[str, ...]]:
+    return {section: tuple(map(digest, paths)) for section, paths in _files(config).items()}
 
 
-def _changed(before: Edition, after: Edition) -> list[str]:
-    """The sections that are others now, be it by a file that they name."""
-    was, now = before.parts.config, after.parts.config
-    return [
+def _changed(
+    was: Config, now: Config, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> frozenset[str]:
+    """The sections that are others now, be it by the content of a file that they name."""
+    return frozenset(
         name
         for name in Config.model_fields
-        if getattr(was, name) != getattr(now, name)
-        or before.contents.get(name) != after.contents.get(name)
-    ]
+        if getattr(was, name) != getattr(now, name) or before.get(name) != after.get(name)
+    )
 
 
 class Edits:
@@ -253,7 +244,7 @@ class Edits:
         self._watch = Watch(self._sign)
         self.fault: ConfigError | None = None
         self._refused: Config | None = None
-        self._looked_at = {edition.parts.config.origin: digest([edition.parts.config.origin])}
+        self._looked_at = {edition.parts.config.origin: digest(edition.parts.config.origin)}
 
     def open(self) -> None:
         """Begins to watch the files. A key that the start has made is no edit."""
@@ -280,7 +271,7 @@ class Edits:
             if config is not None:
                 files |= {path for paths in _files(config).values() for path in paths}
         self._watch.follow(files | {output.path for output in self.edition.parts.outputs})
-        return {path: digest([path]) for path in files}
+        return {path: digest(path) for path in files}
 
     def changed(self) -> bool:
         """Whether the files are others than at the last look, or an edit is to be tried again."""
@@ -304,6 +295,6 @@ class Edits:
             raise
         finally:
             self._looked_at = self._follow() | seen
-        said = ",".join(_changed(before, self.edition)) or None
-        log.info(line("configured", file=config.origin, changed=said))
+        changed = [name for name in Config.model_fields if name in self.edition.changed]
+        log.info(line("configured", file=config.origin, changed=",".join(changed) or None))
         return self.edition

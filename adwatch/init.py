@@ -26,11 +26,10 @@ from adwatch.errors import (
     CertificateError,
     CredentialsError,
     DirectoryError,
-    PasswordError,
 )
 from adwatch.report import peers
 from adwatch.terminal import show_table
-from adwatch.wiring import build
+from adwatch.wiring import build, read_secret
 
 _TRIES: Final = 3  # fewer than a domain locks an account after
 _DNS_S: Final = 5.0
@@ -105,7 +104,7 @@ def init(path: Path, given: Answers, password_file: Path | None, *, force: bool)
         raise AdwatchError(f"{path} is there already", "give --force to replace it")
     talk = Talk()
     if password_file is not None:
-        given = replace(given, password=_read(password_file))
+        given = replace(given, password=read_secret(password_file, "password"))
     answers = _asked(talk, given)
     answers = _tried(talk, answers)
     _write(path, answers, password_file)
@@ -256,18 +255,6 @@ def _put(path: Path, text: str, mode: int) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _read(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PasswordError(
-            f"the password file {path} can't be read: {error}", "put the password there"
-        ) from error
-    if not text:
-        raise PasswordError(f"the password file {path} is empty", "put the password there")
-    return text
 
 
 def _what_next(path: Path, answers: Answers) -> str:

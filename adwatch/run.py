@@ -69,6 +69,7 @@ class Runner:
         self._health = Health(started=time.time(), pid=os.getpid(), faults=faults)
         self._status: dict[str, Any] = {}
         self._refusal = Refusal(service.store, edition.proof)
+        self._listening = False
         self._resumed = False
         self._alive_at = time.monotonic()
         self._remembered_at = 0.0
@@ -85,8 +86,6 @@ class Runner:
         self._listeners.change({"http": edition.web, "agi": edition.agi})
         wanted = edition.parts.config.contacts is not None
         self._contacts = Contacts(directory, store, wanted=wanted)
-        self._refusal.read_by(edition.proof)
-        self._listening = False
 
     def run(self) -> int:
         """Serves until told to stop. Raises RunningError where another instance does."""
@@ -325,11 +324,11 @@ class Runner:
     def _change(self, edition: Edition) -> None:
         """Goes on with another edition of the configuration; what it shares stays as it is."""
         other = edition.parts.directory is not self._service.directory
-        heard = self._listening and not other
         self._service.change(edition.parts)
         self._telling.change(edition.telling)
         self._equip(edition)
-        self._listening = heard
+        self._refusal.read_by(edition.proof)
+        self._listening = self._listening and not other
         tempo = make_tempo(edition.parts.config)
         self._pace = self._pace.at_tempo(tempo, time.monotonic(), anew=other)
         self._resumed = False  # until the store has taken what that makes owed

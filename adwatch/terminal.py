@@ -36,17 +36,12 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def show_status(said: dict[str, Any]) -> None:
-    """The status, its word in a colour on a terminal."""
-    text = status_text(said)
-    if not sys.stdout.isatty():
-        sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
-        return
+    """The status, its word in a colour where the terminal wants any."""
     from rich.console import Console
     from rich.text import Text
 
-    shown = Text("\n".join(map(_harmless, text.split("\n"))))
-    code = STATES.get(said["state"], 3)
-    shown.stylize(f"bold {_COLOURS[code]}", 0, len(said["state"]))
+    shown = Text("\n".join(map(_harmless, status_text(said).split("\n"))))
+    shown.stylize(f"bold {_COLOURS[STATES.get(said['state'], 3)]}", 0, len(said["state"]))
     Console(highlight=False, soft_wrap=False).print(shown)
 
 

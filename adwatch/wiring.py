@@ -28,7 +28,7 @@ from adwatch.edges.directory.security import Security
 from adwatch.edges.keyfile import KeyFile
 from adwatch.edges.store import Store
 from adwatch.edges.web import Gate, Web
-from adwatch.errors import AsteriskError, ConfigError, Fault, PasswordError
+from adwatch.errors import AsteriskError, PasswordError
 from adwatch.output import Output
 from adwatch.parts import Parts
 from adwatch.service import Service, secret_of
@@ -134,21 +134,25 @@ def _secret_reader(config: Config, file: Path, what: str) -> Callable[[], str]:
     What it gives raises PasswordError where the file can't be read or is empty.
     """
 
-    def read() -> str:
-        path = config.resolve(file)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PasswordError(
-                f"the {what} file {path} can't be read: {_cause(error)}",
-                f"put the {what} there and let adwatch's user read it",
-            ) from error
-        secret = text.removesuffix("\n").removesuffix("\r")
-        if not secret:
-            raise PasswordError(f"the {what} file {path} is empty", f"put the {what} there")
-        return secret
+    return lambda: read_secret(config.resolve(file), what)
 
-    return read
+
+def read_secret(path: Path, what: str) -> str:
+    """A secret that stands alone in a file, without a line end behind it.
+
+    Raises PasswordError where the file can't be read or is empty.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PasswordError(
+            f"the {what} file {path} can't be read: {_cause(error)}",
+            f"put the {what} there and let adwatch's user read it",
+        ) from error
+    secret = text.removesuffix("\n").removesuffix("\r")
+    if not secret:
+        raise PasswordError(f"the {what} file {path} is empty", f"put the {what} there")
+    return secret
 
 
 def make_directory(
@@ -269,11 +273,11 @@ def _output(config: Config, key: KeyFile, mapper: Mapper, index: int) -> Output:
     renderer = Renderer(form, lambda peer: secret_of(config, key, peer), mapper.origins)
     if wanted.mode & 0o007 and re.search(r"\b(secret|ha1)\b", form.source):
         message = f"{wanted.mode} lets everybody read the secrets that the template writes"
-        raise _fault(config, index, "mode", message)
+        raise config.fault(("outputs", index, "mode"), message)
     try:
         renderer.check()
     except RenderError as error:
-        raise _fault(config, index, "template", str(error)) from error
+        raise config.fault(("outputs", index, "template"), str(error)) from error
     return Output(
         name=wanted.name,
         path=wanted.path,
@@ -292,15 +296,11 @@ def _format(config: Config, wanted: OutputConfig, index: int) -> Format:
     try:
         source = Path(wanted.template).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise _fault(config, index, "template", f"{wanted.template}: {_cause(error)}") from error
+        raise config.fault(
+            ("outputs", index, "template"), f"{wanted.template}: {_cause(error)}"
+        ) from error
     return Format(str(wanted.template), options, source or "\n")
 
 
 def _cause(error: OSError | UnicodeDecodeError) -> str:
     return str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8"
-
-
-def _fault(config: Config, index: int, key: str, message: str) -> ConfigError:
-    line, column = config.position("outputs", index, key)
-    fault = Fault(line, column, f"outputs[{index}].{key}", message)
-    return ConfigError(str(config.origin), [fault])

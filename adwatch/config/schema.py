@@ -26,9 +26,12 @@ from adwatch.config.source import (
     STATE,
     Marks,
     Position,
+    Way,
+    dotted,
     position,
 )
 from adwatch.config.values import Address, Duration, Wrong, Wrongness, quoted
+from adwatch.errors import ConfigError, Fault
 
 __all__ = [
     "Alerts",
@@ -267,6 +270,10 @@ class Config(Part):
         except OSError:
             return self._beside / path
         return found
+
+    def fault(self, way: Way, message: str) -> ConfigError:
+        """A fault that shows only when the configuration is put to use, where it stands."""
+        return ConfigError(str(self.origin), [Fault(*self.position(*way), dotted(way), message)])
 
     def position(self, *way: str | int) -> Position:
         """Line and column of a value, or of the nearest section above where it is absent."""

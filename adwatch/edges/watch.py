@@ -14,8 +14,6 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Final
 
-from watchfiles import watch
-
 from adwatch.core.words import line
 
 log = logging.getLogger(__name__)
@@ -35,16 +33,12 @@ def stamp(path: Path) -> Stamp:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def digest(paths: Iterable[Path]) -> str:
-    """Tells one content of some files from another; one that can't be read has a content, too."""
-    found = hashlib.sha256()
-    for path in paths:
-        try:
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            content = str(error.strerror)
-        found.update(f"{path}\0{content}\0".encode("utf-8", "surrogateescape"))
-    return found.hexdigest()
+def digest(path: Path) -> str:
+    """Tells one content of a file from another; one that can't be read has a content, too."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        return str(error.strerror)
 
 
 class Watch:
@@ -87,6 +81,8 @@ class Watch:
 
     def _signs(self, directories: frozenset[Path]) -> Iterator[None]:
         """Something may have happened: at once where the system tells, else once a second."""
+        from watchfiles import watch  # which only a service needs
+
         try:
             signs = watch(
                 *directories,

@@ -372,6 +372,7 @@ def test_a_template_of_ones_own_is_followed(site: Adwatch) -> None:
     assert "outputs[0].template" in fault(site)
     template.write_text("{{ desk }}\n")
     wait_for("the fault", lambda: "'desk' is undefined" in fault(site))
+    assert re.search(r"config.yaml:\d+:\d+: outputs\[0\].template: ", fault(site))
     assert "7400" in site.text().splitlines()
     assert "event=held" not in site.log.read_text()
     template.write_text("{{ number }}!\n")
