@@ -13,7 +13,7 @@ import pytest
 from program import Adwatch, wait_for
 
 from system.programs import promtool
-from system.samba import free_port
+from system.test_metrics import Asked
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
 RULES = CONTRIB / "prometheus" / "adwatch.rules.yaml"
@@ -28,16 +28,10 @@ def tool(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def exported(make: Callable[..., Adwatch]) -> str:
     """The text of /metrics of a service that serves."""
-    port = free_port()
-    adwatch = make(more=f"http:\n  listen: 127.0.0.1:{port}\n")
-    adwatch.start()
-
-    def ask(path: str) -> str:
-        command = ["curl", "-sS", "--fail", f"http://127.0.0.1:{port}{path}"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
-
-    wait_for("the service", lambda: ask("/readyz"))
-    return ask("/metrics")
+    asked = Asked(make)
+    asked.adwatch.start()
+    wait_for("the service", lambda: asked.get("/readyz")[0] == 200)
+    return asked.get("/metrics")[1]
 
 
 def checked(*command: str, given: str | None = None) -> str:

@@ -113,9 +113,7 @@ def test_a_wrong_password_is_said_and_nothing_is_written(dc: SambaDC, place: Adw
     assert not place.config.exists()
 
 
-def test_names_that_yaml_would_read_otherwise_stay_what_they_are(
-    dc: SambaDC, place: Adwatch
-) -> None:
+def test_names_that_yaml_would_read_otherwise_stay_what_they_are(place: Adwatch) -> None:
     base = "OU=Stock: 'A' # \"B\",DC=example,DC=test"
     script = (
         "from pathlib import Path; from adwatch.init import Answers, text_of; import sys;"
@@ -128,4 +126,3 @@ def test_names_that_yaml_would_read_otherwise_stay_what_they_are(
     config = load(place.config)
     assert config.directory.base == (base,)
     assert config.directory.user == "o'no: #1"
-    del dc
