@@ -160,7 +160,7 @@ def test_a_fault_takes_nobodys_phone_is_told_once_and_mends_itself(
     told = 2 if fault.incident else 0
     wait_for("the last message", lambda: len(hook.said) == told)
     wait_for("nothing open", lambda: adwatch.status()["alerts"] == {"open": [], "owed": 0})
-    assert len(hook.said) == told
+    assert len(hook.said) == told, "\n\n".join(one["message"] for one in hook.said)
     assert [": over: " in title for title in hook.titles()] == [False, True][:told]
     lost = len(before - numbers(adwatch))
     rows.append(Row(fault, noticed, recovered, "1 opening, 1 end" if told else "none", lost))
