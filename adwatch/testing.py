@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from uuid import UUID
 
-from adwatch.core.model import ALL_CONTACTS, Batch, Cursor, Entry, Finding, Reach, Seen
+from adwatch.core.model import ALL_CONTACTS, HIDDEN, Batch, Cursor, Entry, Finding, Reach, Seen
 from adwatch.errors import DirectoryError
 
 _CREATED = "20260101000000.0Z"
@@ -242,7 +242,7 @@ class MemoryDirectory:
     def _why(self, guid: str) -> str:
         entry = self._entries.get(guid)
         if entry is None:
-            return "deleted in AD" if self.sees_deletions else "deleted, or hidden from the account"
+            return "deleted in AD" if self.sees_deletions else HIDDEN
         if not self._below(entry):
             return f"outside of the base, at {entry.dn}"
         return "no longer matches the filter"

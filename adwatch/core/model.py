@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 NUMBER = re.compile(r"[A-Za-z0-9*#+.-][A-Za-z0-9*#+_.-]{0,31}\Z", re.ASCII)
 
+HIDDEN = "deleted, or hidden from the account"
+"""Why an object is gone that was looked for, and of which nothing at all is to be seen."""
+
 # Every other control character reads back as it was written.
 _UNWRITABLE = re.compile(r"[\r\n\0\ud800-\udfff]")
 

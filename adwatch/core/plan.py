@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from adwatch.core.model import (
+    HIDDEN,
     Batch,
     Candidate,
     Change,
@@ -222,6 +223,8 @@ class _Serving:
         candidate, hold = self._candidates.get(guid), self._known.holds.get(guid)
         if candidate is None and self._gone.get(guid, UNSEEN) == UNSEEN:
             return hold.print if hold else UNSEEN  # nothing new is known of it
+        if candidate is None and self._gone[guid] == HIDDEN:
+            return UNSEEN  # however it was looked for, it is one loss
         said: list[object] = [self._gone.get(guid)]
         if candidate is not None:
             said = [candidate.reason, candidate.peer.values() if candidate.peer else ()]

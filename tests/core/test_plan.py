@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adwatch.core.model import (
+    HIDDEN,
     Batch,
     Candidate,
     Change,
@@ -64,7 +66,13 @@ class World:
             self.holds[who] = replace(self.holds[who], verdict=verdict)
             self.losses.discard(who)
 
-    def plan(self, changes: dict[str, Peer | str | None], *, full: bool = False) -> Plan:
+    def plan(
+        self,
+        changes: dict[str, Peer | str | None],
+        *,
+        full: bool = False,
+        gone: str = "deleted in AD",
+    ) -> Plan:
         """`changes`: a peer, a reason why there is none, or None for who is gone."""
         mapped = {
             guid(who): Candidate(
@@ -81,8 +89,8 @@ class World:
         }
         entries = tuple(Entry(g, c.dn, {}) for g, c in mapped.items())
         asked = frozenset(map(guid, changes))
-        gone = {guid(who): "deleted in AD" for who, value in changes.items() if value is None}
-        batch = Batch(entries, asked, full, CURSOR, self.now, gone)
+        away = {guid(who): gone for who, value in changes.items() if value is None}
+        batch = Batch(entries, asked, full, CURSOR, self.now, away)
         lost = {g for g in self.losses if g not in self.served or g in self.holds}
         base = len(self.served) + len([g for g in lost if g not in self.served])
         known = Known(
@@ -104,8 +112,8 @@ class World:
             self.rejections[r.guid] = (*self.rejections.get(r.guid, ()), r)
         return plan
 
-    def turn(self, changes: dict[str, Peer | str | None], *, full: bool = False) -> Plan:
-        return self.apply(self.plan(changes, full=full))
+    def turn(self, changes: dict[str, Peer | str | None], **how: Any) -> Plan:
+        return self.apply(self.plan(changes, **how))
 
     def numbers(self) -> dict[str, str]:
         return {s.peer.number: s.peer.login for s in self.served.values()}
@@ -705,3 +713,26 @@ def test_a_feed_passed_over_who_was_written_before_its_cursor_and_seen_only_late
     changes = [Change(5.0, "changed", entry.guid, "502", "x")]
     assert passed_over(batch, since, seen, changes) == (("x",) if passed else ())
     assert passed_over(batch, since, seen, []) == ()
+
+
+@pytest.mark.parametrize("verdict", ["", "dismissed"])
+@pytest.mark.parametrize("first", [UNSEEN, HIDDEN])
+def test_who_is_not_seen_is_held_once_however_it_is_looked_for(first: str, verdict: str) -> None:
+    world = World(most=0, percent=0)
+    crowd(world, 4)
+    assert whats(world.turn({"p00": None}, gone=first)) == [("held", "p00")]
+    held = replace(world.holds[guid("p00")], verdict=verdict)
+    world.holds[held.guid] = held
+    for reason in (HIDDEN, UNSEEN, HIDDEN):
+        assert world.turn({"p00": None}, gone=reason).history == ()
+        assert world.holds[held.guid] == held
+
+
+def test_who_is_no_longer_seen_at_all_is_another_loss_than_who_left_the_scope() -> None:
+    world = World(most=0, percent=0)
+    crowd(world, 4)
+    world.turn({"p00": None}, gone="outside of the base")
+    world.judge("dismissed", "p00")
+    world.turn({"p00": None}, gone=HIDDEN)
+    assert world.holds[guid("p00")].reason == HIDDEN
+    assert world.holds[guid("p00")].verdict == ""

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from adwatch.core.ldapfilter import any_of, escape, filter_attributes, guid_clause
-from adwatch.core.model import Entry, Finding, Seen
+from adwatch.core.model import HIDDEN, Entry, Finding, Seen
 from adwatch.edges.directory.feeds import guid_text
 from adwatch.edges.directory.session import SHOW_DELETED, SUBTREE, LdapError, Row, Session
 from adwatch.errors import DirectoryError
@@ -135,7 +135,7 @@ class Scope:
     def _why(self, row: Row | None) -> str:
         """Why an object is out of scope, in words."""
         if row is None:
-            return "deleted, or hidden from the account"
+            return HIDDEN
         if row.text("isdeleted") == "TRUE":
             return "deleted in AD"
         if not any(_below(row.dn, base) for base in self._bases):
