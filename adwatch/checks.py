@@ -5,13 +5,13 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from adwatch.config.schema import Config
+from adwatch.config.schema import Config, Peers, Secrets
 from adwatch.core.ldapfilter import filter_attributes
 from adwatch.core.mapping import ALWAYS_ASKED
 from adwatch.core.model import Entry, Reach
@@ -85,7 +85,7 @@ def run_checks(config: Config, *, offline: bool) -> Iterator[Result]:
         servers = _servers(directory)
         for url in servers:
             yield from _network(config, url)
-        yield from _directory(service)
+        yield from _directory(directory, service)
         if len(servers) > 1:
             yield _try("replication", lambda: _replication(directory))
     finally:
@@ -253,8 +253,7 @@ def _days(what: str, ends: str) -> Result:
     return Result(left >= _WARN_DAYS, what, f"the certificate is good for {left} days", hint)
 
 
-def _directory(service: Service) -> Iterator[Result]:
-    directory = service.directory
+def _directory(directory: ActiveDirectory, service: Service) -> Iterator[Result]:
     try:
         directory.open()
         reach = directory.reach()
@@ -266,7 +265,7 @@ def _directory(service: Service) -> Iterator[Result]:
         if service.config.directory.tls.start == "starttls" and reach.certificate_ends:
             yield _days("TLS after StartTLS", reach.certificate_ends)
         batch = directory.read(None, dict)
-        yield from _rights(service, batch.entries)
+        yield from _rights(directory, service, batch.entries)
         if service.config.contacts is not None:
             yield _try("contacts", lambda: _contacts(service))
     except AdwatchError as error:
@@ -307,19 +306,47 @@ def _unseen(service: Service) -> Iterator[Result]:
     yield Result(True, "the account itself loses a right", said)
 
 
-def _rights(service: Service, entries: tuple[Entry, ...]) -> Iterator[Result]:
+def _rights(
+    directory: ActiveDirectory, service: Service, entries: tuple[Entry, ...]
+) -> Iterator[Result]:
     """How many users match, and which attributes nobody returned: rights, or a misspelt name."""
+    tested = filter_attributes(service.config.directory.filter)
+    missing = () if entries else directory.unseen(tested)
+    said = f"{len(entries)} match the filter"
+    said += f"; no user below directory.base shows {', '.join(missing)}" if missing else ""
     hint = "look at directory.base and directory.filter, and at what the account may read"
-    yield Result(bool(entries), "users", f"{len(entries)} match the filter", hint)
-    returned = {name for entry in entries for name in entry.attributes}
-    needed = dict.fromkeys((*service.mapper.attributes, *ALWAYS_ASKED))
-    missing = [a for a in needed if a.lower() not in {*returned, "objectguid"}]
-    if entries and missing:
-        yield Result(
-            False,
-            "attributes",
-            f"no user returned {', '.join(missing)}",
-            "misspelt, empty everywhere, or not readable by the account",
+    yield Result(bool(entries), "users", said, hint)
+    unknown = directory.unknown(dict.fromkeys((*service.mapper.attributes, *tested)))
+    for name, near in unknown.items():
+        better = (
+            f"did you mean {near}?" if near else "correct the name in peers or directory.filter"
         )
-    elif entries:
+        yield Result(False, "attributes", f"AD has no attribute called {name}", better)
+    if entries:
+        yield from _returned(service, entries, unknown.keys())
+
+
+def _returned(
+    service: Service, entries: tuple[Entry, ...], unknown: Collection[str]
+) -> Iterator[Result]:
+    """What nobody has is told, and is a fault where the configuration asks for it by name."""
+    returned = {name for entry in entries for name in entry.attributes} | {"objectguid"}
+    silent = [
+        name
+        for name in dict.fromkeys((*service.mapper.attributes, *ALWAYS_ASKED))
+        if name.lower() not in returned and name not in unknown
+    ]
+    theirs = make_mapper(
+        service.config.model_copy(update={"peers": Peers(), "secrets": Secrets()})
+    ).attributes
+    wanted = [name for name in silent if name not in theirs]
+    beside = [name for name in silent if name in theirs]
+    why = "empty everywhere, or not readable by the account"
+    if wanted:
+        hint = f"{why}: see docs/attributes.md"
+        yield Result(False, "attributes", f"no user returned {', '.join(wanted)}", hint)
+    if beside:
+        said = f"no user returned {', '.join(beside)}, of which only defaults make use: {why}"
+        yield Result(True, "attributes", said)
+    if not silent and not unknown:
         yield Result(True, "attributes", "all that is asked for came back")

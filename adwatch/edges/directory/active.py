@@ -19,7 +19,7 @@ from adwatch.core.mapping import ALWAYS_ASKED
 from adwatch.core.model import ALL_CONTACTS, Batch, Cursor, Entry, Finding, Reach, Seen
 from adwatch.core.phonebook import CONTACT_ATTRIBUTES
 from adwatch.core.words import line
-from adwatch.edges.directory import feeds
+from adwatch.edges.directory import feeds, schema
 from adwatch.edges.directory.better import Better
 from adwatch.edges.directory.links import Link, Links, Servers
 from adwatch.edges.directory.push import Push
@@ -133,6 +133,16 @@ class ActiveDirectory:
         return self._guarded(
             lambda link: len(feeds.read_progress(link.session, link.root.naming_context))
         )
+
+    def unknown(self, names: Iterable[str]) -> Mapping[str, str]:
+        """The attributes that AD's schema has not, each with one that is like it, or empty."""
+        return self._guarded(lambda link: schema.unknown(link.session, names))
+
+    def unseen(self, names: Iterable[str]) -> Sequence[str]:
+        """The attributes that no user below the bases has, as far as the account is shown."""
+        context = self._guarded(lambda link: link.root.naming_context)
+        bases = self._settings.bases or (context,)
+        return self._guarded(lambda link: schema.unseen(link.session, bases, names))
 
     def listen(self, wake: Callable[[], None]) -> None:
         """Starts to listen for change notifications; `wake` is called from another thread."""
