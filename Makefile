@@ -56,8 +56,9 @@ lock: $(READY) ## the locks anew, from pyproject.toml: all for development, and 
 	  --output-file docker/adwatch/run.lock
 	echo hatchling | $(COMPILE) --constraint requirements.lock - --output-file docker/adwatch/build.lock
 
-docs: $(READY) ## the pages that the program writes itself, then the site, in site/
+docs: $(READY) ## the pages that the program writes itself, man pages too, then the site, in site/
 	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/manual.py
 	$(BIN)/mkdocs build --strict --quiet
 
 dist: $(READY) ## the wheel and the source archive, in dist/

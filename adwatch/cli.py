@@ -65,7 +65,8 @@ def parser() -> argparse.ArgumentParser:
     _json(explain).add_argument("who", metavar="WHO", help="number, login, mail, DN or GUID")
     history = command("history", commands.history, "what changed, when, field by field")
     _json(history).add_argument("who", metavar="WHO", nargs="?", help="number, login, mail, …")
-    history.add_argument("--limit", type=int, default=1000, help="at most so many changes")
+    limit = "at most so many changes; 1000 where nothing is said"
+    history.add_argument("--limit", metavar="N", type=int, default=1000, help=limit)
     render = command("render", commands.render, "prints an output's last good text, for #exec")
     render.add_argument("output", metavar="OUTPUT", help="the output's name")
     secret = command("secret", commands.secret, "the SIP secret of one peer")
@@ -76,11 +77,13 @@ def parser() -> argparse.ArgumentParser:
     _json(command("approve", approve, "lets through what the safety stop holds"))
     _json(command("reject", reject, "keeps the peers that are held"))
     shown = command("config", commands.config, "the configuration's schema, or what is in force")
-    _json(shown).add_argument("what", choices=("schema", "show"))
+    what = "the JSON Schema for editors, or all that is in force with secrets masked"
+    _json(shown).add_argument("what", choices=("schema", "show"), help=what)
     alert = command("alert", commands.alert, "sends a test message to every alert target")
-    _json(alert).add_argument("what", choices=("test",))
+    _json(alert).add_argument("what", choices=("test",), help="the only thing to do so far")
     completion = command("completion", commands.completion, "what a shell needs to complete words")
-    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    shells = ("bash", "zsh", "tcsh")
+    completion.add_argument("shell", choices=shells, help="for which one")
     completion.set_defaults(parser=parser)
     return parser
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import socket
 import stat
 import sys
@@ -34,6 +35,7 @@ from adwatch.wiring import build, read_secret
 _TRIES: Final = 3  # fewer than a domain locks an account after
 _DNS_S: Final = 5.0
 _SHOWN: Final = 10
+_UNITS: Final = ("/lib/systemd/system", "/usr/lib/systemd/system", "/etc/systemd/system")
 
 _TEXT: Final = """\
 # Written by adwatch init. Every other key has its default: see config.yaml.example.
@@ -265,7 +267,30 @@ def _what_next(path: Path, answers: Answers) -> str:
   adwatch check                          # what is still missing, and how to mend it
   adwatch sync                           # one turn: writes {output}
   systemctl enable --now adwatch         # from now on, within a second
-
+{_installing(path)}
 In /etc/asterisk/{answers.format}:
 
   #tryinclude {output}"""
+
+
+def _installing(path: Path) -> str:
+    """What makes a service of adwatch, where it came without the unit, as a wheel does."""
+    shared = Path(sys.prefix) / "share" / "adwatch" / "systemd"
+    if any((Path(one) / "adwatch.service").exists() for one in _UNITS) or not shared.is_dir():
+        return ""
+    folder, put = shlex.quote(str(path.parent)), "install -D -m 644"
+    source = shlex.quote(str(shared))
+    return f"""
+The service is not installed. Before systemctl, as root:
+
+  {put} {source}/adwatch.service /etc/systemd/system/adwatch.service
+  {put} {source}/adwatch.sysusers.conf /etc/sysusers.d/adwatch.conf
+  {put} {source}/adwatch.tmpfiles.conf /etc/tmpfiles.d/adwatch.conf
+  ln -sf {shlex.quote(str(Path(sys.prefix) / "bin" / "adwatch"))} /usr/bin/adwatch
+  systemd-sysusers adwatch.conf
+  systemd-tmpfiles --create adwatch.conf
+  chgrp -R adwatch {folder}
+  chmod -R g+rX {folder}
+  chmod g+s {folder}
+  systemctl daemon-reload
+"""

@@ -6,6 +6,7 @@ import argparse
 import sys
 import typing
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,51 +87,74 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A word of the command line, and what may stand behind it."""
+
+    name: str
+    what: str
+    usage: str
+    actions: list[argparse.Action]
+
+
+def words() -> tuple[list[argparse.Action], list[Command]]:
+    """What every command takes, and each command with what it alone takes."""
+    (shown,) = (a for a in cli.parser()._actions if isinstance(a, argparse._SubParsersAction))
+    helps = {choice.dest: str(choice.help) for choice in shown._choices_actions}
+    common = ("help", "config", "verbose")
+    found = [
+        Command(
+            name,
+            f"{helps[name][:1].upper()}{helps[name][1:]}.",
+            " ".join(one.format_usage().split()).removeprefix("usage: "),
+            [action for action in one._actions if action.dest not in common],
+        )
+        for name, one in shown.choices.items()
+    ]
+    first = next(iter(shown.choices.values()))
+    return [action for action in first._actions if action.dest in common], found
+
+
 def commands() -> str:
     """Every command with its options, and the exit codes."""
-    parser = cli.parser()
-    (words,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    helps = {choice.dest: str(choice.help) for choice in words._choices_actions}
+    shared, found = words()
     lines = ["# Every command", "", _NOTE]
     lines += ["`adwatch --version` prints the version. Every command takes these:", ""]
-    shared = next(iter(words.choices.values()))
-    common = [a for a in shared._actions if a.dest in ("help", "config", "verbose")]
-    lines += [*_table(common), ""]
-    for name, command in words.choices.items():
-        usage = " ".join(command.format_usage().split()).removeprefix("usage: ")
-        own = [action for action in command._actions if action not in common]
-        own = [a for a in own if a.dest not in ("help", "config", "verbose")]
-        lines += [
-            f"## {name}",
-            "",
-            f"{helps[name][:1].upper()}{helps[name][1:]}.",
-            "",
-            f"`{usage}`",
-            "",
-        ]
-        lines += [*_table(own), ""] if own else []
-    lines += ["## Exit codes", "", "| code | means |", "| --- | --- |", *_codes()]
+    lines += [*_table(shared), ""]
+    for one in found:
+        lines += [f"## {one.name}", "", one.what, "", f"`{one.usage}`", ""]
+        lines += [*_table(one.actions), ""] if one.actions else []
+    lines += ["## Exit codes", "", "| code | means |", "| --- | --- |"]
+    lines += [f"| {code} | {what} |" for code, what in codes()]
     return "\n".join([*lines, ""])
+
+
+def shown(action: argparse.Action) -> tuple[list[str], str]:
+    """The names of an option, none for a word, and what stands for its value."""
+    value = action.metavar if isinstance(action.metavar, str) else ""
+    choices = " | ".join(map(str, action.choices)) if action.choices else ""
+    takes = not action.option_strings or action.nargs != 0
+    return list(action.option_strings), (value or choices or action.dest) if takes else ""
 
 
 def _table(actions: list[argparse.Action]) -> Iterator[str]:
     yield "| option or word | is |"
     yield "| --- | --- |"
     for action in actions:
-        names = ", ".join(f"`{name}`" for name in action.option_strings)
-        value = action.metavar if isinstance(action.metavar, str) else ""
-        choices = " \\| ".join(map(str, action.choices)) if action.choices else ""
-        shown = names or f"`{value or action.dest}`"
-        if names and (value or choices) and action.nargs != 0:
-            shown += f" {value or choices}"
-        what = _cell(action.help or "")
-        yield f"| {shown} | {what or choices} |"
+        names, value = shown(action)
+        quoted = ", ".join(f"`{name}`" for name in names) or f"`{_cell(value)}`"
+        yield f"| {quoted}{f' {_cell(value)}' if names and value else ''} | {_what(action)} |"
 
 
-def _codes() -> Iterator[str]:
-    yield "| 0 | all is well; `diff`: nothing would change |"
-    yield "| 1 | a fault of another kind; `check`: something is missing; `status`: degraded |"
-    yield "| 2 | an unknown word; `diff`: something would change; `status`: held |"
+def _what(action: argparse.Action) -> str:
+    return _cell(action.help or " | ".join(map(str, action.choices or ())))
+
+
+def codes() -> Iterator[tuple[int, str]]:
+    """Every exit code, and what it means."""
+    yield 0, "all is well; `diff`: nothing would change"
+    yield 1, "a fault of another kind; `check`: something is missing; `status`: degraded"
+    yield 2, "an unknown word; `diff`: something would change; `status`: held"
     known = {0, 1, 2}
     for one in vars(errors).values():
         if not isinstance(one, type) or not issubclass(one, errors.AdwatchError):
@@ -139,7 +163,7 @@ def _codes() -> Iterator[str]:
             known.add(one.exit_code)
             also = "; `status`: not running" if one.exit_code == 3 else ""
             first = " ".join((one.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
-            yield f"| {one.exit_code} | {first[0].lower()}{first[1:]}{also} |"
+            yield one.exit_code, f"{first[0].lower()}{first[1:]}{also}"
 
 
 PAGES = {"configuration.md": configuration, "commands.md": commands}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import argparse
+import importlib
 import re
 import subprocess
 import sys
@@ -11,22 +12,79 @@ from types import ModuleType
 
 import pytest
 
+from adwatch import cli, errors
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
 
-def reference() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference", DOCS / "reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def writers(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
+    """What writes the reference and the man pages."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    return importlib.import_module("reference"), importlib.import_module("manual")
+
+
+Writers = tuple[ModuleType, ModuleType]
 
 
 @pytest.mark.parametrize("page", ["configuration.md", "commands.md"])
-def test_the_reference_is_what_the_program_says(page: str) -> None:
-    assert (DOCS / page).read_text() == reference().PAGES[page](), "run make docs"
+def test_the_reference_is_what_the_program_says(page: str, writers: Writers) -> None:
+    assert (DOCS / page).read_text() == writers[0].PAGES[page](), "run make docs"
+
+
+@pytest.mark.parametrize("page", ["adwatch.1", "adwatch-config.5"])
+def test_the_man_pages_are_what_the_program_says(page: str, writers: Writers) -> None:
+    assert (ROOT / "man" / page).read_text() == writers[1].PAGES[page](), "run make docs"
+
+
+def test_no_command_key_or_exit_code_is_left_out(writers: Writers) -> None:
+    """Looked for in what is written, as the program has them: by argparse, pydantic and errors."""
+    program, configuration = (
+        (ROOT / "man" / name).read_text() for name in sorted(writers[1].PAGES)[::-1]
+    )
+    parser = cli.parser()
+    (words,) = (one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
+    commands = (DOCS / "commands.md").read_text()
+    readme = (ROOT / "README.md").read_text()
+    listed = "\n".join(re.findall(r"^\| (`adwatch .*?) \|", readme, re.MULTILINE))
+    for name, command in words.choices.items():
+        assert f"\n## {name}\n" in commands
+        assert f"\n.SS adwatch {name}\n" in program
+        assert f"`adwatch {name}" in listed, f"README.md lacks {name}"
+        for option in (one for action in command._actions for one in action.option_strings):
+            assert f"`{option}`" in commands
+            assert rf"\fB{option.replace('-', chr(92) + '-')}\fR" in program
+    assert set(re.findall(r"^## (\w+)$", commands, re.MULTILINE)) == set(words.choices)
+    assert set(re.findall(r"`adwatch (\w+)", listed)) == set(words.choices)
+    for key in re.findall(r"^\| `(\S+)` \|", (DOCS / "configuration.md").read_text(), re.MULTILINE):
+        assert rf"\fB{key}\fR" in configuration
+
+
+def exit_codes() -> set[int]:
+    """Those of the faults, and 0 and 2: done, and usage or changes."""
+    own = [one for one in vars(errors).values() if isinstance(one, type)]
+    return {0, 2, *(one.exit_code for one in own if issubclass(one, errors.AdwatchError))}
+
+
+def test_every_exit_code_is_told_and_no_other() -> None:
+    told = re.findall(r"^\| (\d+) \|", (DOCS / "commands.md").read_text(), re.MULTILINE)
+    assert set(map(int, told)) == exit_codes()
+    page = (ROOT / "man" / "adwatch.1").read_text().partition(".SH EXIT STATUS")[2]
+    assert set(map(int, re.findall(r"^\\fB(\d+)\\fR$", page, re.MULTILINE))) == exit_codes()
+    sentence = re.search(r"Exit codes: (.*?)\n\n", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert sentence is not None
+    assert set(map(int, re.findall(r"\b(\d) \w", sentence[1]))) == exit_codes()
+
+
+# They show nothing that a program could want, or only what is none of JSON's.
+_WITHOUT_JSON = {"init", "run", "render", "completion"}
+
+
+def test_every_command_that_tells_something_also_tells_programs() -> None:
+    (words,) = (one for one in cli.parser()._actions if isinstance(one, argparse._SubParsersAction))
+    with_it = {name for name, one in words.choices.items() if "--json" in one.format_help()}
+    assert with_it == set(words.choices) - _WITHOUT_JSON
 
 
 def test_no_key_is_left_without_a_meaning() -> None:
