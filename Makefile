@@ -43,7 +43,7 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) ## what things cost, beside other ways of doing them
+bench: $(READY) ## what things cost, beside other ways of doing them: FIGURES=docs/performance.md
 	$(BIN)/python bench/core.py
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -1,14 +1,18 @@
 """What the pure parts cost for 20,000 users, each beside another way of doing the same.
 
-Prints medians of several rounds in one run, and the ratio; writes nothing.
+Prints medians of several rounds in one run, and the ratio. `USERS=` and `ROUNDS=` are others;
+`FIGURES` names a document to put the table into, between `<!-- bench -->` and `<!-- /bench -->`.
 """
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from ldap3.operation.search import search_result_entry_response_to_dict_fast
@@ -20,8 +24,8 @@ from adwatch.core.render import Format, Renderer
 from adwatch.core.secrets import derive
 from adwatch.edges.directory.entries import read_entry, read_message
 
-USERS = 20_000
-ROUNDS = 5
+USERS = int(os.environ.get("USERS", "20000"))
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
 FIELDS = (
     ("number", "telephoneNumber"),
     ("name", "sAMAccountName[:1] | upper ~ sAMAccountName[1:]"),
@@ -101,21 +105,37 @@ def message(entry: Entry) -> bytes:
     return element(0x30, element(2, b"\x07") + element(0x64, body))
 
 
-def row(what: str, ours: float, other: str, theirs: float) -> None:
+def row(what: str, ours: float, other: str, theirs: float) -> str:
     """One line of the table."""
-    print(f"{what:<34} {ours:7.3f} s   {other:<30} {theirs:7.3f} s   {ours / theirs:5.2f}")
+    return f"| {what} | {ours:.3f} s | {other} | {theirs:.3f} s | {ours / theirs:.2f} |"
 
 
 def main() -> None:
-    """Prints the table."""
+    """Prints the table, and publishes it."""
+    where = f"Python {platform.python_version()}, {os.cpu_count()} cores"
+    lines = [f"{USERS} users, {where}, medians of {ROUNDS} rounds:", ""]
+    lines += [
+        "| adwatch | takes | another way | takes | ratio |",
+        "| --- | ---: | --- | ---: | ---: |",
+    ]
+    lines += rows()
+    print("\n".join(lines))
+    if document := os.environ.get("FIGURES"):
+        begin, end = "<!-- bench -->\n", "<!-- /bench -->"
+        before, _, rest = Path(document).read_text().partition(begin)
+        after = rest.partition(end)[2]
+        text = "\n".join(lines)
+        Path(document).write_text(f"{before}{begin}\n{text}\n\n{end}{after}")
+
+
+def rows() -> list[str]:
+    """What was measured, a line each."""
     entries = users()
     mapper = Mapper(Expressions(FIELDS))
-    peers = [c.peer for c in map(mapper.candidate, entries) if c.peer]
-    print(f"{USERS} users, medians of {ROUNDS} rounds; the last column is the ratio\n")
+    judged = (mapper.candidate(entry, 0.0) for entry in entries)
+    peers = [one.peer for one in judged if one.peer]
     mapped = median(lambda: [mapper.fields(entry) for entry in entries])
-    row(
-        "mapping, all fields in one unit", mapped, "field by field", median(field_by_field(entries))
-    )
+    one_by_one = median(field_by_field(entries))
 
     messages = [message(entry) for entry in entries]
     decoded = median(lambda: [read_entry(read_message(data).body) for data in messages])
@@ -125,7 +145,7 @@ def main() -> None:
             payload = decode_message_fast(data)["payload"]
             search_result_entry_response_to_dict_fast(payload, None, None, check_names=False)
 
-    row("decoding search entries", decoded, "ldap3", median(by_ldap3))
+    theirs = median(by_ldap3)
 
     def secret(peer: Peer) -> str:
         return derive(bytes(32), peer.guid)
@@ -134,7 +154,12 @@ def main() -> None:
     cold = median(lambda: Renderer(form, secret).document(peers))
     warm = Renderer(form, secret)
     warm.document(peers)
-    row("rendering, nothing changed", median(lambda: warm.document(peers)), "from nothing", cold)
+    again = median(lambda: warm.document(peers))
+    return [
+        row("mapping, all fields in one unit", mapped, "field by field", one_by_one),
+        row("decoding search entries", decoded, "ldap3", theirs),
+        row("rendering, nothing changed", again, "from nothing", cold),
+    ]
 
 
 if __name__ == "__main__":

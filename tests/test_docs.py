@@ -11,8 +11,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 from adwatch import cli, errors
+from adwatch.core.incidents import KINDS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -95,11 +97,27 @@ def test_no_key_is_left_without_a_meaning() -> None:
     assert [key for key, what in rows if not what.strip()] == []
 
 
-def test_every_kind_of_alert_has_its_line_in_the_runbook() -> None:
-    from adwatch.core.incidents import KINDS
-
+def test_every_kind_of_alert_has_its_line_in_the_table() -> None:
     told = (DOCS / "alerts.md").read_text()
     assert [kind for kind in KINDS if f"| `{kind}` |" not in told] == []
+
+
+def test_every_kind_of_alert_has_its_section_in_the_runbook_and_its_commands_there() -> None:
+    text = (DOCS / "runbook.md").read_text()
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## )", text, re.DOTALL | re.MULTILINE))
+    assert tuple(sections) == KINDS
+    general = text.partition("\n## ")[0]
+    for kind, todo in yaml.safe_load((ROOT / "adwatch/languages/en.yaml").read_text())[
+        "todo"
+    ].items():
+        for command in re.findall(r"adwatch \w+", todo):
+            assert command in sections[kind] + general, f"{kind}: {command}"
+
+
+def test_every_alert_of_prometheus_is_in_the_runbook_and_no_other() -> None:
+    rules = (ROOT / "contrib" / "prometheus" / "adwatch.rules.yaml").read_text()
+    told = re.findall(r"^\| `(Adwatch\w+)` \|", (DOCS / "runbook.md").read_text(), re.MULTILINE)
+    assert told == re.findall(r"- alert: (\w+)", rules)
 
 
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
@@ -116,6 +134,8 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "WARNING  -" not in done.stderr
+    named = re.findall(r"- (\S+)\.md$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert set(named) == {page.stem for page in DOCS.glob("*.md")}, "every page has its place"
     assert (tmp_path / "site" / "configuration" / "index.html").exists()
     pages = list((tmp_path / "site").rglob("*.html"))
     assert all("fonts.googleapis" not in page.read_text() for page in pages), "nothing from afar"

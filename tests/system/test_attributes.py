@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from program import Adwatch
@@ -12,6 +13,7 @@ from system.rights import READ_EMPLOYEE_TYPE, denied
 from system.samba import SambaDC
 
 Make = Callable[..., Adwatch]
+PAGE = (Path(__file__).parents[2] / "docs" / "attributes.md").read_text().splitlines()
 
 
 @pytest.fixture
@@ -36,14 +38,15 @@ def test_what_only_defaults_ask_for_may_be_empty_everywhere(make: Make, unit: st
     (said,) = lines(site, "attributes", code=0)
     assert said.startswith("✓ attributes: no user returned facsimileTelephoneNumber, mobile, ")
     assert said.endswith("empty everywhere, or not readable by the account")
+    assert said in PAGE
 
 
 def test_a_misspelt_name_is_told_with_the_right_one(make: Make, unit: str) -> None:
     peers = "peers:\n  name: displayNmae\n  extra: {desk: xyzzy, door: employeeType}\n"
     said = lines(make(base=f'"{unit}"', more=peers), "attributes", code=1)
-    assert (
-        "✗ attributes: AD has no attribute called displayNmae (did you mean displayName?)" in said
-    )
+    told = "✗ attributes: AD has no attribute called displayNmae (did you mean displayName?)"
+    assert told in said
+    assert told in PAGE
     assert any("no attribute called xyzzy (correct the name in peers" in line for line in said)
     assert not any("employeeType" in line for line in said)
     assert not any("no user returned" in line and "xyzzy" in line for line in said)
@@ -53,6 +56,7 @@ def test_a_misspelt_name_in_the_filter_is_told_where_it_finds_nobody(make: Make,
     site = make(base=f'"{unit}"', directory="filter: (&(telefoneNumber=*)(objectClass=user))")
     (said,) = lines(site, "users", code=1)
     assert "0 match the filter; no user below directory.base shows telefoneNumber (" in said
+    assert said in PAGE
     (said,) = lines(site, "attributes", code=1)
     assert "no attribute called telefoneNumber (did you mean telephoneNumber?)" in said
 
@@ -74,5 +78,6 @@ def test_a_right_that_is_missing_is_told(make: Make, unit: str, dc: SambaDC) -> 
     with denied(dc, unit, "svc-adwatch", READ_EMPLOYEE_TYPE):
         said = lines(asking, "attributes", code=1)
         assert "✗ attributes: no user returned employeeType (empty everywhere, or not" in said[0]
+        assert said[0] in PAGE
         (said,) = lines(testing, "users", code=1)
         assert "no user below directory.base shows employeeType" in said
