@@ -6,10 +6,12 @@ Made on the asking thread, from counters and from the status that the loop publi
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from adwatch.core.incidents import KINDS as INCIDENTS
 from adwatch.core.page import Document
 from adwatch.core.tally import KINDS, RESULTS, Tally
 from adwatch.edges.web import View
@@ -108,6 +110,8 @@ def _seen(status: Mapping[str, Any]) -> Iterator[Any]:
     yield _labelled("part_fault", "1 for each further part with a fault.", "part", faults)
     alerts = status["alerts"]
     yield _gauge("alerts_open", "Incidents that are not over.", len(alerts["open"]))
+    kinds = dict.fromkeys(INCIDENTS, 0) | Counter(one["kind"] for one in alerts["open"])
+    yield _labelled("incidents_open", "The same by their kind.", "kind", kinds)
     yield _gauge("alerts_owed", "Messages that are not delivered yet.", alerts["owed"])
     yield from _directory(status["directory"], status["servers"])
     yield from _outputs({output["name"]: output for output in status["outputs"]})
@@ -123,6 +127,8 @@ def _directory(directory: Mapping[str, Any], servers: Iterable[str]) -> Iterator
     yield _gauge("last_success_timestamp_seconds", "When the directory was last read.", read)
     yield _gauge("last_reconcile_timestamp_seconds", "When everything was compared.", compared)
     yield _gauge("lag_seconds", "Since the directory was last read.", lag)
+    owed = directory["comparison_owed"] is not None
+    yield _gauge("comparison_owed", "1 while everybody has to be compared.", owed)
     fault = directory["fault"] is not None
     yield _gauge("directory_fault", "1 while the directory can't be read.", fault)
     yield _labelled("directory_connected", "1 for the controller in use.", "server", used)

@@ -124,6 +124,8 @@ def brings_its_manual(machine: Machine) -> None:
     files = machine.done("dpkg", "-L", "adwatch").splitlines()
     for page in ("man1/adwatch.1.gz", "man5/adwatch-config.5.gz"):
         assert f"/usr/share/man/{page}" in files
+    for page in ("runbook.md", "attributes.md", "contrib/prometheus/adwatch.rules.yaml"):
+        assert f"/usr/share/doc/adwatch/{page}" in files, "hints of adwatch name it"
     script = 'source "$0" && declare -p _shtab_adwatch_subparsers'
     words = machine.done("bash", "-c", script, "/usr/share/bash-completion/completions/adwatch")
     assert '"explain"' in words

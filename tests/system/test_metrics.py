@@ -76,6 +76,20 @@ def test_metrics_follow_what_happens(dc: SambaDC, asked: Asked, user: Callable[.
         dc.unpause()
 
 
+def test_incidents_are_told_by_their_kind(make: Make, user: Callable[..., str]) -> None:
+    asked = Asked(make, "alerts: {after: 0s}\n")
+    asked.adwatch.start()
+    wait_for("the service", lambda: asked.get("/readyz")[0] == 200)
+    assert value(asked, "adwatch_incidents_open", kind="conflict") == 0
+    assert value(asked, "adwatch_comparison_owed") == 0
+    for login in ("metric1", "metric2"):
+        user(login, telephoneNumber="7302")
+    opened = ("adwatch_incidents_open", {"kind": "conflict"})
+    wait_for("the incident", lambda: value(asked, opened[0], **opened[1]) == 1)
+    assert value(asked, "adwatch_alerts_open") == 1
+    assert value(asked, "adwatch_peers", state="rejected") >= 1
+
+
 def test_without_a_peer_to_serve_it_lives_and_is_not_ready(make: Make) -> None:
     asked = Asked(lambda **parts: make(server="ldaps://localhost:1", **parts))
     asked.adwatch.start()
