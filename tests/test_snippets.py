@@ -16,6 +16,7 @@ from typing import Final
 import pytest
 import yaml
 from core.test_render import parse
+from system.programs import program
 
 from adwatch import cli
 from adwatch.config.load import load
@@ -229,7 +230,8 @@ def systemctl(words: list[str]) -> None:
 
 
 def analyze(words: list[str]) -> None:
-    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    there = program("systemd", "systemd-analyze")
+    subprocess.run([there, *words[1:]], cwd=ROOT, check=True, capture_output=True)
 
 
 def journal(words: list[str]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from system.programs import program
 
 from adwatch.edges.systemd import Systemd
 
@@ -72,13 +73,14 @@ def test_without_systemd_nothing_happens_and_a_dead_one_is_no_fault(tmp_path: Pa
 
 
 def test_the_unit_is_well_formed_and_hardly_exposed() -> None:
+    analyze = program("systemd", "systemd-analyze")
     verified = subprocess.run(
-        ["systemd-analyze", "verify", UNIT], capture_output=True, text=True, check=False
+        [analyze, "verify", UNIT], capture_output=True, text=True, check=False
     )
     others = [line for line in verified.stderr.splitlines() if "is not executable" not in line]
     assert not [line for line in others if line.startswith("adwatch.service")], others
     exposed = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", UNIT],
+        [analyze, "security", "--offline=true", UNIT],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     level = re.search(r"Overall exposure level for adwatch.service: ([\d.]+)", exposed)

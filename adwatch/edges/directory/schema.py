@@ -16,9 +16,13 @@ _USERS = "(objectCategory=person)(objectClass=user)"
 
 
 def unknown(session: Session, names: Iterable[str]) -> dict[str, str]:
-    """The names that no attribute has, each with one that is like it, empty where none is."""
+    """The names that no attribute has, each with one that is like it, empty where none is.
+
+    An option behind a name (`userCertificate;binary`) is no part of it.
+    """
     (root,) = session.search("", BASE, "(objectClass=*)", ["schemaNamingContext"])
-    base, wanted = root.text("schemanamingcontext"), {name.lower(): name for name in names}
+    base = root.text("schemanamingcontext")
+    wanted = {name.lower(): name for name in (full.partition(";")[0] for full in names)}
     either = "".join(f"(lDAPDisplayName={escape(name)})" for name in wanted)
     for name in _names(session, base, f"(|{either})") if wanted else ():
         wanted.pop(name.lower(), None)
