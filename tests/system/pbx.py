@@ -6,7 +6,7 @@ import hashlib
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,12 @@ class Asterisk:
     def inside(self, *command: str) -> str:
         """What a command inside the container says."""
         return run("docker", "exec", self.name, *command)
+
+    def said(self) -> str:
+        """What it wrote on its console."""
+        command = ["docker", "logs", self.name]
+        said = subprocess.run(command, check=True, capture_output=True)
+        return (said.stdout + said.stderr).decode(errors="replace")
 
     def docker(self, verb: str) -> None:
         """Does something to the container: kill, start, pause, unpause."""
@@ -368,6 +374,18 @@ class Phone:
     def call(self, callee: str) -> None:
         """Calls, and stays in the call until the other end hangs up."""
         run(*self._sipp(_CALL, "--detach", callee=callee))
+
+    def call_as(self, numbers: Sequence[str], callee: str) -> bool:
+        """Calls as each of some numbers, without registering; whether each call went to its end."""
+        secret = self._values["secret"]
+        lines = [f"{n};[authentication username={n} password={secret}]" for n in numbers]
+        (self._folder / "numbers").write_text("\n".join(["SEQUENTIAL", *lines, ""]))
+        self._values["number"] = "[field0]"
+        scenario = _CALL.replace("[authentication username={number} password={secret}]", "[field1]")
+        command = self._sipp(scenario, "--rm", callee=callee)
+        options = ["-inf", "numbers", "-m", str(len(numbers)), "-timeout", "30"]
+        done = subprocess.run([*command, *options], check=False, capture_output=True)
+        return done.returncode == 0
 
     def ended(self) -> int | None:
         """What the last call ended with, None while it goes on."""
