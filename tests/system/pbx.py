@@ -101,6 +101,8 @@ class Asterisk:
         self.folder = folder
         self.name = f"adwatch-pbx-{uuid.uuid4().hex[:8]}"
         self.port = free_port()
+        self.arguments: tuple[str, ...] = ()
+        """What it is started with, in place of the image's own."""
         self.driver = "SIP" if version < 21 else "PJSIP"
 
     @property
@@ -114,7 +116,7 @@ class Asterisk:
             "--volume", f"{self.folder}:/etc/asterisk/adwatch",
             *(f"--volume={volume}" for volume in self.volumes),
             "--publish", f"127.0.0.1:{self.port}:5038",
-            image(f"asterisk-{self.version}"),
+            image(f"asterisk-{self.version}"), *self.arguments,
         )  # fmt: skip
         wait_for("Asterisk", self.responsive, READY_S)
 
