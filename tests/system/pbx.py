@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import subprocess
 import uuid
@@ -152,6 +153,21 @@ class Asterisk:
         if self.driver == "SIP":
             return f"Name       : {number}" in self.cli(f"sip show peer {number}")
         return f"Endpoint:  {number}" in self.cli(f"pjsip show endpoint {number}")
+
+    def contact(self, number: str) -> str:
+        """Where the phone of a peer is registered, empty where it is not."""
+        if self.driver == "SIP":
+            found = re.search(r"(?m)^ *Addr->IP +: (\d\S*)", self.cli(f"sip show peer {number}"))
+        else:
+            said = self.cli(f"pjsip show endpoint {number}")
+            found = re.search(r"(?m)^ *Contact: +\S+/sip:(\S+)", said)
+        return found[1] if found else ""
+
+    def lamp(self, number: str) -> str:
+        """What a key for that extension shows on other phones, empty where there is no hint."""
+        said = self.cli("core show hints")
+        found = re.search(rf"(?m)^ *{number}@{CONTEXT} .*State:(\S+)", said)
+        return found[1] if found else ""
 
     def calls(self) -> int:
         """How many calls are up."""
@@ -340,13 +356,15 @@ class Phone:
         self._folder = folder / f"phone-{number}"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._values = {"number": number, "secret": secret, "sdp": _SDP}
-        self._name = ""
+        self._name = ""  # of its container now
+        self._left: list[str] = []  # of those that may be there still
 
     def _sipp(self, scenario: str, *options: str, **values: str) -> list[str]:
         name = f"{hashlib.sha256(scenario.encode()).hexdigest()[:8]}.xml"
         own = uuid.uuid4().hex[:6]  # for every phone has the process number 1, sipp's mark
         (self._folder / name).write_text(scenario.format(**self._values, **values, own=own))
         self._name = f"{self._pbx.name}-phone-{own}"
+        self._left.append(self._name)
         return [
             "docker", "run", "--name", self._name, "--network", f"container:{self._pbx.name}",
             "--volume", f"{self._folder}:/phone", *options, image("sipp"),
@@ -402,8 +420,9 @@ class Phone:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def close(self) -> None:
-        with suppress(RuntimeError):
-            run("docker", "rm", "--force", self._name)
+        for name in self._left:
+            with suppress(RuntimeError):
+                run("docker", "rm", "--force", name)
 
 
 def ha1(*parts: Any) -> str:
