@@ -61,7 +61,7 @@ class Runner:
         self._server = Server(service.config.state, self._answer)
         self._tally = Tally()
         self._edits = Edits(edition, service.store, self._wake.set)
-        self._listeners = Listeners({})
+        self._listeners = Listeners({}, self._wake.set)
         self._signals = Signals(self._signalled)
         self._systemd = Systemd(os.environ)
         self._troubles = Troubles()

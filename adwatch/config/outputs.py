@@ -189,6 +189,6 @@ class Output(Part):
         """A format, or a template."""
         if self.format is not None and self.template is not None:
             yield Wrongness(("template",), "and format are both given; keep one")
-        if self.format is not None and self.mode & 0o007:
+        if self.format not in (None, "hints.conf") and self.mode & 0o007:
             message = f"{self.mode} lets everybody read the SIP secrets; end it with 0"
             yield Wrongness(("mode",), message, (("mode",), ("format",)))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from program import Adwatch, configured, wait_for
+from program import ADWATCH, Adwatch, configured, wait_for
 
 
 @pytest.fixture
@@ -76,3 +78,29 @@ def test_whoever_hangs_on_it_does_not_keep_adwatch_from_ending(adwatch: Adwatch,
             one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
             one.sendall(b"agi_callerid: 5")
         assert adwatch.stop() < 3  # the contract's bound
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another resolv.conf, seen by adwatch alone")
+@pytest.mark.parametrize("part", ["agi", "http"])
+def test_a_name_server_that_does_not_answer_keeps_nothing_waiting(
+    tmp_path: Path, port: int, part: str
+) -> None:
+    address = f"pbx.example.test:{port}"
+    more = f"agi: {address}" if part == "agi" else f"http: {{listen: {address}}}"
+    adwatch = Adwatch(tmp_path, configured("ldaps://localhost:1", tmp_path / "ca.pem", more=more))
+    resolv = tmp_path / "resolv.conf"
+    resolv.write_text("nameserver 127.0.0.77\noptions timeout:30 attempts:5\n")
+    script = f"mount --bind {resolv} /etc/resolv.conf && exec {ADWATCH} run -c {adwatch.config}"
+    with socket.socket(type=socket.SOCK_DGRAM) as silent, adwatch.log.open("wb") as log:
+        silent.bind(("127.0.0.77", 53))
+        command = ["unshare", "--mount", "sh", "-c", script]
+        adwatch.running = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
+        try:
+            silent.settimeout(30)
+            silent.recv(512)
+            fault = lambda said: said["directory"]["fault"]  # noqa: E731
+            wait_for("the loop to go on", seen(adwatch, fault))
+            assert adwatch.status()["listens"] == []
+            assert adwatch.stop() < 3  # the contract's bound
+        finally:
+            adwatch.kill()

@@ -675,6 +675,11 @@ def test_what_would_do_harm_is_refused(more, expected, lines):
     assert lines(HEAD + more) == [expected]
 
 
+def test_hints_hold_no_secret_and_may_be_read_by_everybody(write):
+    path = write(HEAD + "outputs: [{path: a.conf, format: hints.conf, mode: '0644'}]\n")
+    assert load(path).outputs[0].mode == 0o644
+
+
 def test_a_template_of_your_own_may_be_for_everybody(config):
     text = "outputs: [{path: a.conf, mode: '0644', template: own.j2}]"
     assert config(text).outputs[0].mode == 0o644

@@ -7,8 +7,9 @@ import socket
 from pathlib import Path
 
 import pytest
+from program import wait_for
 
-from adwatch.edges.asterisk import Changes, CommandLine, Shown, Wanted, changes, look_kind
+from adwatch.edges.asterisk import Changes, CommandLine, Shown, Wanted, changes, command, look_kind
 from adwatch.edges.asterisk.command import socket_hint
 from adwatch.errors import AsteriskError
 
@@ -161,6 +162,18 @@ def test_a_list_for_people_is_read_whole_or_not_at_all(
 def test_a_command_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(AsteriskError, match="can't be run: No such file"):
         CommandLine([str(tmp_path / "none")]).reload("sip reload")
+
+
+def test_a_command_that_hangs_is_ended_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_RELOAD_S", 0.5)
+    script = f"trap '' TERM; sleep 300 & echo $! > {tmp_path}/child; wait"
+    with pytest.raises(AsteriskError, match=r"'sip reload' did not end within 0\.5 s") as error:
+        CommandLine(["sh", "-c", script]).reload("sip reload")
+    assert error.value.hint == "does Asterisk hang?"
+    state = Path("/proc") / (tmp_path / "child").read_text().strip() / "stat"
+    wait_for("its end", lambda: not state.exists() or ") Z " in state.read_text())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not")

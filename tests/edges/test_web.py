@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
-from threading import Thread, active_count
+from threading import Event, Thread, active_count
 
 import pytest
 from program import wait_for
@@ -408,30 +408,69 @@ def test_when_no_thread_can_be_started_the_next_visitor_is_served(
 
 
 class Port:
-    """A listener whose address is taken so many times."""
+    """A listener whose address is taken so many times; opening it waits for `answer`."""
 
     def __init__(self, taken: int) -> None:
         self.taken = taken
+        self.answer = Event()
+        self.answer.set()
+        self.closed = Event()
 
     def open(self) -> None:
+        assert self.answer.wait(30)
         self.taken -= 1
         if self.taken >= 0:
             raise AdwatchError("taken")
 
     def close(self) -> None:
-        self.taken = 0
+        self.closed.set()
+
+
+def opened(listeners: Listeners, now: float) -> dict[str, AdwatchError | None]:
+    """What came of all that was due."""
+    found = dict(listeners.open(now, 1.0))
+    while listeners._openings:
+        found |= dict(listeners.open(now, 1.0))
+    return found
 
 
 def test_a_listener_is_opened_once_and_one_that_fails_again_and_again() -> None:
     listeners = Listeners({"http": Port(2), "agi": Port(0)})
     assert listeners.wait(0.0) == 0
-    first = dict(listeners.open(0.0, 1.0))
+    first = opened(listeners, 0.0)
     assert (str(first["http"]), first["agi"]) == ("taken", None)
     rest = listeners.wait(0.0)
     assert 0 < rest < 30
-    assert not dict(listeners.open(rest / 2, 1.0))
-    assert list(dict(listeners.open(rest, 1.0))) == ["http"]
-    assert dict(listeners.open(rest * 10, 1.0)) == {"http": None}
-    assert not dict(listeners.open(1e9, 1.0))
+    assert not opened(listeners, rest / 2)
+    assert list(opened(listeners, rest)) == ["http"]
+    assert opened(listeners, rest * 10) == {"http": None}
+    assert not opened(listeners, 1e9)
     assert listeners.wait(1e9) > 1e9
     assert Listeners({}).wait(0.0) > 1e9
+
+
+def test_one_that_takes_long_to_open_holds_up_nobody_and_wakes_at_its_end() -> None:
+    slow, woken = Port(0), Event()
+    slow.answer.clear()
+    listeners = Listeners({"http": slow, "agi": Port(0)}, woken.set)
+    found: dict[str, AdwatchError | None] = {}
+    wait_for("the other", lambda: found.update(listeners.open(0.0, 1.0)) or "agi" in found)
+    assert listeners.listening == {"agi"}
+    assert listeners.wait(0.0) > 1e9, "nobody looks again and again"
+    woken.clear()
+    slow.answer.set()
+    assert woken.wait(30)
+    assert dict(listeners.open(0.0, 1.0)) == {"http": None}
+    assert listeners.listening == {"http", "agi"}
+
+
+def test_one_that_is_given_up_while_it_opens_is_closed_then() -> None:
+    slow = Port(0)
+    slow.answer.clear()
+    listeners = Listeners({"http": slow})
+    assert not dict(listeners.open(0.0, 1.0))
+    listeners.change({"http": None})
+    assert not slow.closed.is_set()
+    slow.answer.set()
+    assert slow.closed.wait(30)
+    assert not dict(listeners.open(1e9, 1.0))

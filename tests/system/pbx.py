@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,8 @@ class Asterisk:
         self.folder = folder
         self.name = f"adwatch-pbx-{uuid.uuid4().hex[:8]}"
         self.port = free_port()
+        self.arguments: tuple[str, ...] = ()
+        """What it is started with, in place of the image's own."""
         self.driver = "SIP" if version < 21 else "PJSIP"
 
     @property
@@ -114,7 +117,7 @@ class Asterisk:
             "--volume", f"{self.folder}:/etc/asterisk/adwatch",
             *(f"--volume={volume}" for volume in self.volumes),
             "--publish", f"127.0.0.1:{self.port}:5038",
-            image(f"asterisk-{self.version}"),
+            image(f"asterisk-{self.version}"), *self.arguments,
         )  # fmt: skip
         wait_for("Asterisk", self.responsive, READY_S)
 
@@ -135,6 +138,12 @@ class Asterisk:
         """What a command inside the container says."""
         return run("docker", "exec", self.name, *command)
 
+    def said(self) -> str:
+        """What it wrote on its console."""
+        command = ["docker", "logs", self.name]
+        said = subprocess.run(command, check=True, capture_output=True)
+        return (said.stdout + said.stderr).decode(errors="replace")
+
     def docker(self, verb: str) -> None:
         """Does something to the container: kill, start, pause, unpause."""
         run("docker", verb, self.name)
@@ -144,6 +153,21 @@ class Asterisk:
         if self.driver == "SIP":
             return f"Name       : {number}" in self.cli(f"sip show peer {number}")
         return f"Endpoint:  {number}" in self.cli(f"pjsip show endpoint {number}")
+
+    def contact(self, number: str) -> str:
+        """Where the phone of a peer is registered, empty where it is not."""
+        if self.driver == "SIP":
+            found = re.search(r"(?m)^ *Addr->IP +: (\d\S*)", self.cli(f"sip show peer {number}"))
+        else:
+            said = self.cli(f"pjsip show endpoint {number}")
+            found = re.search(r"(?m)^ *Contact: +\S+/sip:(\S+)", said)
+        return found[1] if found else ""
+
+    def lamp(self, number: str) -> str:
+        """What a key for that extension shows on other phones, empty where there is no hint."""
+        said = self.cli("core show hints")
+        found = re.search(rf"(?m)^ *{number}@{CONTEXT} .*State:(\S+)", said)
+        return found[1] if found else ""
 
     def calls(self) -> int:
         """How many calls are up."""
@@ -332,13 +356,15 @@ class Phone:
         self._folder = folder / f"phone-{number}"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._values = {"number": number, "secret": secret, "sdp": _SDP}
-        self._name = ""
+        self._name = ""  # of its container now
+        self._left: list[str] = []  # of those that may be there still
 
     def _sipp(self, scenario: str, *options: str, **values: str) -> list[str]:
         name = f"{hashlib.sha256(scenario.encode()).hexdigest()[:8]}.xml"
         own = uuid.uuid4().hex[:6]  # for every phone has the process number 1, sipp's mark
         (self._folder / name).write_text(scenario.format(**self._values, **values, own=own))
         self._name = f"{self._pbx.name}-phone-{own}"
+        self._left.append(self._name)
         return [
             "docker", "run", "--name", self._name, "--network", f"container:{self._pbx.name}",
             "--volume", f"{self._folder}:/phone", *options, image("sipp"),
@@ -369,6 +395,18 @@ class Phone:
         """Calls, and stays in the call until the other end hangs up."""
         run(*self._sipp(_CALL, "--detach", callee=callee))
 
+    def call_as(self, numbers: Sequence[str], callee: str) -> bool:
+        """Calls as each of some numbers, without registering; whether each call went to its end."""
+        secret = self._values["secret"]
+        lines = [f"{n};[authentication username={n} password={secret}]" for n in numbers]
+        (self._folder / "numbers").write_text("\n".join(["SEQUENTIAL", *lines, ""]))
+        self._values["number"] = "[field0]"
+        scenario = _CALL.replace("[authentication username={number} password={secret}]", "[field1]")
+        command = self._sipp(scenario, "--rm", callee=callee)
+        options = ["-inf", "numbers", "-m", str(len(numbers)), "-timeout", "30"]
+        done = subprocess.run([*command, *options], check=False, capture_output=True)
+        return done.returncode == 0
+
     def ended(self) -> int | None:
         """What the last call ended with, None while it goes on."""
         said = run("docker", "inspect", "-f", "{{.State.Running}} {{.State.ExitCode}}", self._name)
@@ -382,8 +420,9 @@ class Phone:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def close(self) -> None:
-        with suppress(RuntimeError):
-            run("docker", "rm", "--force", self._name)
+        for name in self._left:
+            with suppress(RuntimeError):
+                run("docker", "rm", "--force", name)
 
 
 def ha1(*parts: Any) -> str:

@@ -20,6 +20,10 @@ _OUTPUT = {
     "    options: {{endpoint: lan, auth: lan-auth, aor: lan-aor}}\n"
     "    reload: module reload res_pjsip.so",
 }
+_HINTS = (
+    "  - name: hints\n    path: {folder}/hints.conf\n    format: hints.conf\n"
+    "    options: {{tech: {tech}}}\n    reload: dialplan reload"
+)
 
 
 @pytest.fixture(scope="module", params=[16, 22])
@@ -37,7 +41,8 @@ def adwatch(dc: SambaDC, pbx: Asterisk, tmp_path: Path) -> Iterator[Adwatch]:
     output = _OUTPUT[pbx.version].format(folder=pbx.folder)
     before, _, rest = config.partition("outputs:\n")
     after = rest[rest.index("asterisk:") :]
-    config = f"{before}outputs:\n  - name: peers\n    {output}\n{after}"
+    hints = _HINTS.format(folder=pbx.folder, tech=pbx.driver)
+    config = f"{before}outputs:\n  - name: peers\n    {output}\n{hints}\n{after}"
     config = re.sub(r"(?m)^  command: .*$", f"  command: {pbx.command}", config)
     made = Adwatch(tmp_path / "adwatch", config, dc.service_password)
     made.start()
@@ -90,9 +95,13 @@ def test_a_person_gets_a_phone_calls_by_name_and_loses_it_while_others_talk(
     anna, boris = phone("8501"), phone("8502")
     assert anna.register()
     assert boris.register()
+    where = pbx.contact("8502")
+    assert where
+    wait_for("a dark lamp", lambda: pbx.lamp("8502") == "Idle")
     boris.answer()
     anna.call("8502")
     wait_for("the call", lambda: pbx.calls() == 1)
+    wait_for("a lit lamp", lambda: pbx.lamp("8502") == "InUse")
     invitation = boris.heard[boris.heard.index("INVITE sip:8502@") :]
     said = re.search(r"(?m)^From: (.*?)\s*<sip:8501@", invitation)
     assert said is not None, invitation
@@ -110,9 +119,15 @@ def test_a_person_gets_a_phone_calls_by_name_and_loses_it_while_others_talk(
     dc.disable(dn)
     wait_for("no peer", lambda: not pbx.has("8504"), WITHIN_S)
     assert not phone("8504", secret).register()
+    wait_for("no lamp", lambda: not pbx.lamp("8504"))
 
     assert pbx.calls() == 1
     assert (anna.ended(), boris.ended()) == (None, None)
+    assert pbx.contact("8502") == where, "its registration outlived every reload"
+    assert pbx.lamp("8502") == "InUse"
     pbx.hang_up()
     wait_for("the end", lambda: (anna.ended(), boris.ended()) == (0, 0))
-    assert boris.register(), "its registration outlived every reload"
+    boris.answer()
+    anna.call("8502")
+    wait_for("another call", lambda: pbx.calls() == 1)
+    pbx.hang_up()

@@ -68,7 +68,7 @@ class Pbx:
         self.folder = folder / "adwatch"
         self.port = free_port()
         self._etc = folder / "etc"
-        self._version = version
+        self.version = version
         self.name = f"adwatch-pbx-{uuid.uuid4().hex[:8]}"
         self.folder.mkdir()
         self._etc.mkdir()
@@ -79,7 +79,7 @@ class Pbx:
         mounts = ["-v", f"{self.folder}:/adwatch", "-v", f"{self._etc}:/etc/own"]
         ports = ["-p", f"127.0.0.1:{self.port}:5038"]
         command = "cp /etc/own/* /etc/asterisk/ && exec asterisk -f"
-        image = run(str(DOCKER / "ensure"), f"asterisk-{self._version}").strip()
+        image = run(str(DOCKER / "ensure"), f"asterisk-{self.version}").strip()
         run("docker", "run", "-d", "--name", self.name, *mounts, *ports, "--entrypoint", "sh",
             image, "-c", command)  # fmt: skip
         self.wait()
@@ -432,9 +432,10 @@ def test_what_each_way_sees_of_a_peer_is_the_same(pbx: Pbx) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "push"),
-    [("users.conf", False), ("pjsip.conf", True)],
-    ids=["users-poll", "pjsip-push"],
+    ("pbx", "form", "push"),
+    [(16, "users.conf", False), (22, "pjsip.conf", True)],
+    indirect=["pbx"],
+    ids=["16-users-poll", "22-pjsip-push"],
 )
 def test_a_burst_among_five_thousand_peers_costs_one_reload_and_one_more_for_each_at_most(
     pbx: Pbx, form: str, push: bool, tmp_path: Path
@@ -478,14 +479,22 @@ def test_a_burst_among_five_thousand_peers_costs_one_reload_and_one_more_for_eac
 MORE = "safety: {max_removals: 50}"
 
 
+on_both = pytest.mark.parametrize(
+    ("pbx", "form"),
+    [(16, "users.conf"), (22, "pjsip.conf")],
+    indirect=["pbx"],
+    ids=["16-users", "22-pjsip"],
+)
+
+
 @pytest.fixture
-def adwatch(dc: SambaDC, pbx: Pbx, tmp_path: Path) -> Iterator[Adwatch]:
+def adwatch(dc: SambaDC, pbx: Pbx, form: str, tmp_path: Path) -> Iterator[Adwatch]:
     text = configured(dc.ldaps_url, Path(dc.ca_file), more=MORE)
-    text = text.replace("path: users.conf", f"path: {pbx.folder}/users.conf")
-    start = text.index("asterisk:")
-    text = text[:start] + f"asterisk: {{{way_of(pbx, 'ami')}}}\n" + text[text.index("state:") :]
+    output = f"path: {pbx.folder}/{form}\n    format: {form}\n    options: {{{OPTIONS[form]}}}"
+    start, end = text.index("    path: users.conf"), text.index("state:")
+    text = f"{text[:start]}    {output}\nasterisk: {{{way_of(pbx, 'ami')}}}\n{text[end:]}"
     made = Adwatch(tmp_path, text, dc.service_password)
-    made.output = pbx.folder / "users.conf"
+    made.output = pbx.folder / form
     (tmp_path / "ami-secret").write_text(AMI_SECRET)
     yield made
     made.kill()
@@ -527,18 +536,20 @@ def owes(adwatch: Adwatch, number: str, fault: str) -> None:
     wait_for("the fault", told)
 
 
+@on_both
 def test_a_new_user_is_a_peer_within_three_seconds(
-    adwatch: Adwatch, pbx: Pbx, number: Callable[[], str]
+    adwatch: Adwatch, pbx: Pbx, form: str, number: Callable[[], str]
 ) -> None:
     started(adwatch)
     for _ in range(3):
         mine = number()
-        wait_for("the peer", lambda: pbx.has("users.conf", mine), 3)  # noqa: B023 - used at once
+        wait_for("the peer", lambda: pbx.has(form, mine), 3)  # noqa: B023 - used at once
 
 
+@on_both
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_dead_asterisk_is_told_when_it_is_back(
-    adwatch: Adwatch, pbx: Pbx, number: Callable[[], str], killed: bool
+    adwatch: Adwatch, pbx: Pbx, form: str, number: Callable[[], str], killed: bool
 ) -> None:
     started(adwatch)
     pbx.docker("kill")
@@ -553,13 +564,15 @@ def test_a_dead_asterisk_is_told_when_it_is_back(
     if killed:
         adwatch.start()
     wait_for("the debt to be paid", lambda: paid(adwatch), 60)
-    assert pbx.has("users.conf", mine)
+    assert pbx.has(form, mine)
     assert adwatch("sync").returncode == 0
     assert adwatch.log.read_text().count("event=reloaded") == 2
 
 
+@on_both
+@pytest.mark.parametrize("killed", [False, True])
 def test_a_refused_login_is_paid_with_the_right_secret(
-    adwatch: Adwatch, pbx: Pbx, number: Callable[[], str], counter: Counter
+    adwatch: Adwatch, pbx: Pbx, form: str, number: Callable[[], str], counter: Counter, killed: bool
 ) -> None:
     started(adwatch)
     secret = adwatch.folder / "ami-secret"
@@ -568,20 +581,26 @@ def test_a_refused_login_is_paid_with_the_right_secret(
     owes(adwatch, mine, "refuses the user adwatch")
     done = adwatch("check")
     assert "✗ asterisk: the manager interface at 127.0.0.1" in done.stdout
+    if killed:
+        adwatch.kill()
     secret.write_text(AMI_SECRET)
+    if killed:
+        adwatch.start()
     wait_for("the debt to be paid", lambda: paid(adwatch), 60)
-    assert pbx.has("users.conf", mine)
+    assert pbx.has(form, mine)
     assert counter.count == 2
-    assert "✓ asterisk: Asterisk 16" in adwatch("check").stdout
+    assert f"✓ asterisk: Asterisk {pbx.version}" in adwatch("check").stdout
     assert "✓ asterisk users: has " in adwatch("check").stdout
     log = adwatch.log.read_text()
-    assert log.count("event=recovered part=asterisk") == 1
+    assert log.count("event=recovered part=asterisk") == (not killed)
     for word in (AMI_SECRET, "wrong-pa55"):
         assert word not in log + done.stdout + done.stderr
 
 
+@on_both
+@pytest.mark.parametrize("killed", [False, True])
 def test_a_hanging_asterisk_stops_nobody_and_is_told_once_it_goes_on(
-    adwatch: Adwatch, pbx: Pbx, number: Callable[[], str], counter: Counter
+    adwatch: Adwatch, pbx: Pbx, form: str, number: Callable[[], str], counter: Counter, killed: bool
 ) -> None:
     started(adwatch)
     pbx.docker("pause")
@@ -590,13 +609,16 @@ def test_a_hanging_asterisk_stops_nobody_and_is_told_once_it_goes_on(
         wait_for("the file", lambda: adwatch.section(mine))
         wait_for("the debt", lambda: adwatch.status()["outputs"][0]["reload_owed"])
         assert adwatch("sync").returncode == 0
-        assert adwatch.stop() < 3
+        if killed:
+            adwatch.kill()
+        else:
+            assert adwatch.stop() < 3
         adwatch.start()
         wait_for("the debt", lambda: adwatch.status()["outputs"][0]["reload_owed"])
     finally:
         pbx.docker("unpause")
     wait_for("the debt to be paid", lambda: paid(adwatch), 60)
-    assert pbx.has("users.conf", mine)
+    assert pbx.has(form, mine)
     wait_for("the events", lambda: counter.count == 2)
 
 
@@ -641,17 +663,21 @@ class Cutter:
         self._listener.close()
 
 
+_LAST = {"users.conf": b"PeerlistComplete", "pjsip.conf": b"EndpointListComplete"}
+
+
+@on_both
 @pytest.mark.parametrize(
     ("mark", "killed"),
     [
         (b"Message: Authentication", False),
         (b"Action: Reload", True),
-        (b"PeerlistComplete", False),
-        (b"PeerlistComplete", True),
+        (b"the last line of the look", False),
+        (b"the last line of the look", True),
     ],
 )
 def test_a_line_that_breaks_off_is_paid_for_later_and_only_once(
-    adwatch: Adwatch, pbx: Pbx, number: Callable[[], str], mark: bytes, killed: bool
+    adwatch: Adwatch, pbx: Pbx, number: Callable[[], str], form: str, mark: bytes, killed: bool
 ) -> None:
     cutter = Cutter(pbx.port)
     text = adwatch.config.read_text()
@@ -659,7 +685,7 @@ def test_a_line_that_breaks_off_is_paid_for_later_and_only_once(
     started(adwatch)
     counter = Counter(pbx)
     try:
-        cutter.mark = mark
+        cutter.mark = _LAST[form] if mark.startswith(b"the last") else mark
         mine = number()
         owes(adwatch, mine, "the manager interface at")
         assert cutter.cut
@@ -669,7 +695,7 @@ def test_a_line_that_breaks_off_is_paid_for_later_and_only_once(
         if killed:
             adwatch.start()
         wait_for("the debt to be paid", lambda: paid(adwatch), 60)
-        assert pbx.has("users.conf", mine)
+        assert pbx.has(form, mine)
         assert adwatch("sync").returncode == 0
         assert counter.count == 1
     finally:
