@@ -5,6 +5,7 @@ The dialplan is the one of docs/caller-names.md, word for word.
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,8 +116,10 @@ def port() -> int:
 def host(docker_services: object) -> str:
     """This machine as containers see it."""
     del docker_services
-    form = "{{(index .IPAM.Config 0).Gateway}}"
-    return run("docker", "network", "inspect", "bridge", "--format", form).strip()
+    form = "{{json (index .IPAM.Config 0)}}"
+    found = json.loads(run("docker", "network", "inspect", "bridge", "--format", form))
+    # After a restart of the engine it says no gateway, which then is the first address.
+    return str(found.get("Gateway") or next(ip_network(found["Subnet"]).hosts()))
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +180,25 @@ def test_a_call_carries_the_name_that_ad_has_for_its_number_and_follows_changes(
     arrives(lambda: asterisk.call(extension).caller == "Orlova")
     dc.disable(dn)
     arrives(lambda: asterisk.call(extension).caller == KEEPS)
+
+
+def test_a_contact_of_the_phone_book_is_named_too_until_it_is_gone(
+    dc: SambaDC, make: Make, asterisk: Asterisk, host: str, port: int
+) -> None:
+    tail = str(uuid.uuid4().int % 10**6).zfill(6)
+    dn = f"CN=partner{tail},OU=Staff,DC=example,DC=test"
+    numbers = {"telephoneNumber": f"+49 30 8{tail}", "otherTelephone": f"+49 171 8{tail}"}
+    dc.admin().add(dn, ["contact"], {"displayName": "Müller & Söhne", **numbers})
+    try:
+        more = f'agi: {host}:{port}\ncontacts: {{base: ["OU=Staff,DC=example,DC=test"]}}'
+        adwatch = started(make, more=more)
+        arrives(lambda: asterisk.call(f"0308{tail}").caller == "Müller & Söhne")
+        assert asterisk.call(f"00491718{tail}").caller == "Müller & Söhne"
+        assert not adwatch.section(tail)
+    finally:
+        dc.delete(dn)
+    arrives(lambda: asterisk.call(f"0308{tail}").caller == KEEPS)
+    adwatch.stop()
 
 
 HOSTILE = (
