@@ -105,7 +105,7 @@ def next_edition(before: Edition, config: Config, store: Store) -> Edition:
     outputs = old.outputs if kept else make_outputs(config, key, mapper)
     if not kept and mapper is old.mapper:
         _tried_on(store, config, outputs)
-    pbx = (lambda: make_pbx(config)) if "asterisk" in changed else old.pbx
+    pbx = old.pbx if _reaches(config) == _reaches(was) else (lambda: make_pbx(config))
     web = _openable(config, make_web(config)) if "http" in changed else before.web
     agi = make_agi(config) if "agi" in changed else before.agi
     telling = make_telling(config, store)
@@ -115,6 +115,15 @@ def next_edition(before: Edition, config: Config, store: Store) -> Edition:
         directory = _tried(config, make_directory(config, mapper, store.cursor), directory)
     parts = Parts(config, directory, mapper, key, outputs, pbx)
     return Edition(parts, proof_reader(config), telling, web, agi, contents, changed)
+
+
+def _reaches(config: Config) -> Any:
+    """All of a configuration that makes the way to Asterisk another one, and breaks a reload off.
+
+    What AMI's secret file holds does not: it is read anew at each login.
+    """
+    wanted = config.asterisk
+    return wanted.command, wanted.ami, wanted.verify
 
 
 def _asks(config: Config, mapper: Mapper) -> Any:

@@ -14,7 +14,9 @@ import pytest
 from program import wait_for
 from service.test_turn import STAFF, Site
 
+from adwatch.config.load import load
 from adwatch.core.model import Debt
+from adwatch.edits import first_edition, next_edition
 from adwatch.errors import AsteriskError
 from adwatch.report import Health, status
 from adwatch.service import Service
@@ -188,6 +190,25 @@ def test_a_file_written_while_a_reload_is_under_way_stays_owed(site: Told) -> No
     assert service.reloads.owed()
     assert site.turn().exit_code == 0
     assert site.reloads() == 2
+
+
+def test_an_edit_that_leaves_asterisk_where_it_is_breaks_no_reload_off(site: Told) -> None:
+    site.verify = "false"
+    site.users(1)
+    site.say(f"while [ ! -e {site.folder}/go ]; do sleep 0.01; done")
+    service = site.start()
+    service.turn()
+    assert service.reloads.begin()
+    wait_for("the command", lambda: site.reloads() == 1)
+    path = site.folder / "config.yaml"
+    path.write_text(path.read_text().replace("verify: false", "verify: false, settle: 300ms"))
+    edition = next_edition(first_edition(service.parts, service.store), load(path), service.store)
+    assert edition.changed == {"asterisk"}
+    service.change(edition.parts)
+    (site.folder / "go").touch()
+    wait_for("its end", service.reloads.follow)
+    assert not service.reloads.owed()
+    assert site.reloads() == 1
 
 
 def test_commands_are_paid_for_one_by_one(site: Told) -> None:
