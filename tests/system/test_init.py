@@ -68,6 +68,16 @@ def test_questions_lead_to_a_configuration_that_check_and_sync_accept(
     assert "✗ directory" not in place("check").stdout
 
 
+def test_the_domain_is_asked_for_and_one_without_controllers_is_told(place: Adwatch) -> None:
+    with screen(place, "init", columns=100) as shown:
+        shown.until("Domain")
+        shown.type("nowhere.invalid\r")
+        text = shown.until("")
+        assert shown.process.wait(20) == 4, text
+    assert "_ldap._tcp.dc._msdcs.nowhere.invalid" in text
+    assert not place.config.exists()
+
+
 def test_options_need_nobody(dc: SambaDC, place: Adwatch) -> None:
     given, ca = secret(dc, place), ("--ca-file", str(dc.ca_file))
     done = place("init", *options(dc), *given, *ca, "--format", "users.conf")
