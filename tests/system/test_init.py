@@ -45,7 +45,8 @@ def test_questions_lead_to_a_configuration_that_check_and_sync_accept(
         shown.type("Wr0ng\r")
         shown.until("certificate of the domain's CA:")
         shown.type(f"{dc.ca_file}\r")
-        shown.until("the password is wrong")
+        # What is typed before the next question is thrown away.
+        shown.until("the password is wrong (correct the password that directory names)\r\nPassword")
         shown.type(f"{dc.service_password}\r")
         text = shown.until("")
         assert shown.process.wait(20) == 0, text
