@@ -35,6 +35,7 @@ from adwatch.wiring import build, read_secret
 _TRIES: Final = 3  # fewer than a domain locks an account after
 _DNS_S: Final = 5.0
 _SHOWN: Final = 10
+_SERVES: Final = Path("/etc/adwatch/config.yaml")  # what the unit runs with
 _UNITS: Final = ("/lib/systemd/system", "/usr/lib/systemd/system", "/etc/systemd/system")
 
 _TEXT: Final = """\
@@ -109,8 +110,9 @@ def init(path: Path, given: Answers, password_file: Path | None, *, force: bool)
         given = replace(given, password=read_secret(password_file, "password"))
     answers = _asked(talk, given)
     answers = _tried(talk, answers)
-    _write(path, answers, password_file)
-    talk.say(_what_next(path, answers))
+    secret = password_file.absolute() if password_file else Path("bind-password")
+    _write(path, answers, secret, given=password_file is not None)
+    talk.say(_what_next(path, answers, secret))
     return 0
 
 
@@ -228,17 +230,16 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _write(path: Path, answers: Answers, password_file: Path | None) -> None:
+def _write(path: Path, answers: Answers, secret: Path, *, given: bool) -> None:
     """The password first, then the configuration in one step.
 
     In a directory whose files take its group by the setgid bit that group is the service's, and
     may read the password.
     """
-    secret = password_file.absolute() if password_file else Path("bind-password")
     temporary = path.with_name(f".{path.name}.adwatch~")
     try:
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        if password_file is None:
+        if not given:
             shared = path.parent.stat().st_mode & stat.S_ISGID
             _put(path.with_name(secret.name), answers.password + "\n", 0o640 if shared else 0o600)
         _put(temporary, text_of(answers, secret), 0o640)
@@ -259,7 +260,7 @@ def _put(path: Path, text: str, mode: int) -> None:
         os.fsync(file.fileno())
 
 
-def _what_next(path: Path, answers: Answers) -> str:
+def _what_next(path: Path, answers: Answers, secret: Path) -> str:
     output = f"/etc/asterisk/adwatch/{answers.format}"
     return f"""
 {path} is written. What is left to do:
@@ -267,19 +268,21 @@ def _what_next(path: Path, answers: Answers) -> str:
   adwatch check                          # what is still missing, and how to mend it
   adwatch sync                           # one turn: writes {output}
   systemctl enable --now adwatch         # from now on, within a second
-{_installing(path)}
+{_installing(path, secret)}
 In /etc/asterisk/{answers.format}:
 
   #tryinclude {output}"""
 
 
-def _installing(path: Path) -> str:
+def _installing(path: Path, secret: Path) -> str:
     """What makes a service of adwatch, where it came without the unit, as a wheel does."""
     shared = Path(sys.prefix) / "share" / "adwatch" / "systemd"
     if any((Path(one) / "adwatch.service").exists() for one in _UNITS) or not shared.is_dir():
         return ""
-    folder, put = shlex.quote(str(path.parent)), "install -D -m 644"
-    source = shlex.quote(str(shared))
+    if path.absolute() != _SERVES:
+        return f"\nThe service is not installed. It takes {_SERVES} alone.\n"
+    put, source = "install -D -m 644", shlex.quote(str(shared))
+    files = shlex.join(map(str, (_SERVES, _SERVES.parent / secret)))
     return f"""
 The service is not installed. Before systemctl, as root:
 
@@ -289,8 +292,8 @@ The service is not installed. Before systemctl, as root:
   ln -sf {shlex.quote(str(Path(sys.prefix) / "bin" / "adwatch"))} /usr/bin/adwatch
   systemd-sysusers adwatch.conf
   systemd-tmpfiles --create adwatch.conf
-  chgrp -R adwatch {folder}
-  chmod -R g+rX {folder}
-  chmod g+s {folder}
+  chgrp adwatch {_SERVES.parent} {files}
+  chmod 2750 {_SERVES.parent}
+  chmod 640 {files}
   systemctl daemon-reload
 """

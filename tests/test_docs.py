@@ -120,6 +120,18 @@ def test_every_alert_of_prometheus_is_in_the_runbook_and_no_other() -> None:
     assert told == re.findall(r"- alert: (\w+)", rules)
 
 
+def test_the_bench_measures_what_the_page_of_figures_shows() -> None:
+    done = subprocess.run(
+        [sys.executable, "bench/core.py"], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={"USERS": "20", "ROUNDS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown = (DOCS / "performance.md").read_text()
+    measured = re.findall(r"^\| (\w[^|]*) \| \d", done.stdout, re.MULTILINE)
+    assert len(measured) == 3
+    assert all(f"| {what} |" in shown for what in measured)
+
+
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -61,6 +61,7 @@ def compose(notice: Notice, facts: Facts, language: Language) -> Message:
     rows.append(("served", read))
     if not closed:
         rows.append(("todo", language["todo"][condition.kind]))
+        rows.append(("runbook", f"docs/runbook.md, {condition.kind}"))
     occasion, level = notice.occasion, notice.incident.level
     return _written((condition.key, occasion, level), title, rows, facts.host, language)
 

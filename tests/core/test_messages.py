@@ -79,6 +79,12 @@ def test_the_languages_say_the_same_things() -> None:
     assert holes(LANGUAGES["en"]) == holes(LANGUAGES["ru"])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_message_names_its_section_of_the_runbook(kind: str) -> None:
+    assert f"Step by step: docs/runbook.md, {kind}\n" in message(kind).text
+    assert "runbook" not in message(kind, "closed").text
+
+
 def test_russian_is_russian() -> None:
     made = message(language="ru", occasion="reminder")
     assert made.subject == "adwatch pbx1: всё ещё: Active Directory недоступна"

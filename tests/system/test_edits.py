@@ -244,7 +244,7 @@ def test_a_bad_edit_is_an_alert(make: Make, user: Callable[..., str]) -> None:
         wait_for("the alert", lambda: hook.said)
         site.stop()
     assert "the new configuration is refused" in str(hook.said)
-    assert "nothing: unknown key" in str(hook.said)
+    assert re.search(r"config\.yaml:\d+:1: nothing: unknown key", str(hook.said))
 
 
 def test_what_an_edit_did_not_touch_goes_on(

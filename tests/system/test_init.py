@@ -45,7 +45,8 @@ def test_questions_lead_to_a_configuration_that_check_and_sync_accept(
         shown.type("Wr0ng\r")
         shown.until("certificate of the domain's CA:")
         shown.type(f"{dc.ca_file}\r")
-        shown.until("the password is wrong")
+        # What is typed before the next question is thrown away.
+        shown.until("the password is wrong (correct the password that directory names)\r\nPassword")
         shown.type(f"{dc.service_password}\r")
         text = shown.until("")
         assert shown.process.wait(20) == 0, text
@@ -66,6 +67,16 @@ def test_questions_lead_to_a_configuration_that_check_and_sync_accept(
     place.config.write_text(moved.replace("/var/lib/adwatch", str(place.folder / "state")))
     assert place("sync").stdout.endswith(f"{served} peers served\n")
     assert "✗ directory" not in place("check").stdout
+
+
+def test_the_domain_is_asked_for_and_one_without_controllers_is_told(place: Adwatch) -> None:
+    with screen(place, "init", columns=100) as shown:
+        shown.until("Domain")
+        shown.type("nowhere.invalid\r")
+        text = shown.until("")
+        assert shown.process.wait(20) == 4, text
+    assert "_ldap._tcp.dc._msdcs.nowhere.invalid" in text
+    assert not place.config.exists()
 
 
 def test_options_need_nobody(dc: SambaDC, place: Adwatch) -> None:
