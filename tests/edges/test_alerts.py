@@ -75,6 +75,18 @@ def test_a_webhook_that_hangs_is_given_up_at_the_deadline(
     assert not errand.wait().good
 
 
+def test_a_child_whose_service_was_killed_ends_by_itself(
+    both: tuple[Mailbox, Hook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, hook = both
+    hook.mode = "drip"
+    monkeypatch.setattr(sender, "DEADLINE_S", 3.0)
+    errand = Errand(hook.url, MESSAGE)
+    wait_for("the request", lambda: hook.asked)
+    wait_for("its end, with nobody looking", lambda: errand._child.poll() is not None)
+    errand.close()
+
+
 def test_closing_ends_the_child_at_once(both: tuple[Mailbox, Hook]) -> None:
     _, hook = both
     hook.mode = "drip"
