@@ -27,7 +27,9 @@ def both() -> Iterator[tuple[Mailbox, Hook]]:
         yield made
 
 
-def test_a_mail_has_the_whole_as_html_and_its_subject(both: tuple[Mailbox, Hook]) -> None:
+def test_a_mail_has_the_whole_as_html_and_as_text_and_its_subject(
+    both: tuple[Mailbox, Hook],
+) -> None:
     mailbox, _ = both
     assert Errand(mailbox.url, MESSAGE).wait().good
     (mail,) = mailbox.mails
@@ -35,6 +37,9 @@ def test_a_mail_has_the_whole_as_html_and_its_subject(both: tuple[Mailbox, Hook]
     body = mail.get_body(("html",))
     assert body is not None
     assert "<b>more</b>" in body.get_content()
+    text = mail.get_body(("plain",))
+    assert text is not None
+    assert "cause & more" in text.get_content()
 
 
 def test_a_webhook_gets_the_text_and_how_grave_it_is(both: tuple[Mailbox, Hook]) -> None:
