@@ -164,6 +164,7 @@ class Service:
         turn = Turn()
         with turn.part("directory"):
             self._take(self._read(how, progress), turn, compared=how == "compare")
+            self._remember_feed()
         self.publish(turn)
         turn.held = len(self.store.pending())
         if fault := self.store_fault():
@@ -280,12 +281,12 @@ class Service:
 
     def had_dirsync(self) -> bool:
         """Whether DirSync was to be had once, where the configuration leaves the choice."""
-        feed = self.directory.reach().feed
-        if self.config.directory.feed != "auto":
-            return False
-        if feed == "dirsync" and not self.store.meta("dirsync"):
+        return self.config.directory.feed == "auto" and bool(self.store.meta("dirsync"))
+
+    def _remember_feed(self) -> None:
+        """For `had_dirsync`, after a restart too."""
+        if self.directory.reach().feed == "dirsync" and not self.store.meta("dirsync"):
             self.store.remember("dirsync", "1")
-        return bool(self.store.meta("dirsync"))
 
     def remember_success(self, at: float) -> None:
         """Keeps, for `status` while nothing runs, when the directory was read last."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 from adwatch.core.incidents import LEVELS, Condition, Incident, Notice, Rules, step, wait
@@ -52,8 +53,12 @@ class Clock:
         self._offset = time.time() - time.monotonic()
 
     def now(self) -> float:
-        """The time."""
+        """The time, for lengths."""
         return self._offset + time.monotonic()
+
+    def wall(self) -> float:
+        """The time that the machine shows, which can be set: what people and files have."""
+        return time.time()
 
 
 @dataclass(slots=True)
@@ -66,8 +71,10 @@ class Telling:
     rules: Rules
     host: str
     clock: Clock = field(default_factory=Clock)
+    stale_s: float = STALE_S
     incidents: Mapping[str, Incident] | None = None
     """What is known, None until it was looked at."""
+    _watched: float = 0.0
     _stored_at: float = 0.0
     _unwritten: list[Letter] = field(default_factory=list)
     _letters: list[Letter] | None = None
@@ -76,6 +83,7 @@ class Telling:
     def change(self, other: Telling) -> None:
         """Goes on with the targets, the language and the rules of another."""
         self.targets, self.language, self.rules = other.targets, other.language, other.rules
+        self.stale_s = other.stale_s
         self._letters = None
 
     def look(self, status: Mapping[str, Any], faults: Mapping[str, AdwatchError]) -> None:
@@ -83,7 +91,8 @@ class Telling:
         now = self.clock.now()
         known = self._known()
         rejected = self._rejections(status)
-        done = step(known, conditions(status, faults, rejected, now), now, self.rules)
+        wrong = conditions(status, faults, rejected, self.clock.wall(), self.stale_s)
+        done = step(known, wrong, now, self.rules, self._watched)
         letters = [
             letter for notice in done.notices for letter in self._letters_of(notice, status, now)
         ]
@@ -102,7 +111,7 @@ class Telling:
 
     def _known(self) -> Mapping[str, Incident]:
         if self.incidents is None:
-            self.incidents = self.store.incidents()
+            self.incidents, self._watched = self.store.incidents(), self.clock.now()
         return self.incidents
 
     def _rejections(self, status: Mapping[str, Any]) -> list[Rejection]:
@@ -111,10 +120,15 @@ class Telling:
     def _letters_of(
         self, notice: Notice, status: Mapping[str, Any], now: float
     ) -> Iterator[Letter]:
-        read = status["directory"]["last_success"]
+        wall, read = self.clock.wall(), status["directory"]["last_success"]
         shown = datetime.fromisoformat(read).timestamp() if read else 0.0
         facts = Facts(
-            self.host, _moment(notice.incident.since), status["peers"]["served"], _moment(shown)
+            self.host,
+            _moment(wall - (now - notice.incident.since)),
+            status["peers"]["served"],
+            _moment(shown),
+            age=max(0.0, wall - shown),
+            remind=self.rules.remind,
         )
         message = compose(notice, facts, self.language)
         for target in self.targets:
@@ -192,11 +206,11 @@ class Telling:
         now = self.clock.now()
         letters = [*(self._letters or ()), *self._unwritten]
         due = min((letter.due - now for letter in letters), default=NEVER)
-        return max(0.0, min(due, wait(self._known(), now, self.rules)))
+        return max(0.0, min(due, wait(self._known(), now, self.rules, self._watched)))
 
     def trial(self) -> Iterator[Result]:
         """Sends every target a test message, one after the other, and says what came of it."""
-        facts = Facts(self.host, _moment(self.clock.now()), 0, "")
+        facts = Facts(self.host, _moment(self.clock.wall()), 0, "")
         letter = Letter("", trial(facts, self.language), self.clock.now())
         for target in self.targets:
             try:
@@ -217,44 +231,76 @@ def conditions(
     faults: Mapping[str, AdwatchError],
     rejections: Sequence[Rejection],
     now: float,
+    stale_s: float = STALE_S,
 ) -> list[Condition]:
-    """Everything that is wrong by what the service knows of itself."""
+    """Everything that is wrong by what the service knows of itself; `now` is by the wall's clock.
+
+    Nothing having been read for longer than `stale_s` is wrong, too.
+    """
     return [
         *_of_parts(faults),
-        *_of_directory(status, faults, now),
+        *_of_files(status, faults),
+        *_of_directory(status, faults, now, stale_s),
         *_of_outputs(status, faults, now),
         *_of_people(status, rejections),
     ]
 
 
+def _found(
+    kind: str, cause: str, subject: str = "", members: Sequence[str] = (), **values: object
+) -> Condition:
+    """What adwatch finds itself: `cause` with `values` put in, which other languages need."""
+    said = tuple((name, str(value)) for name, value in values.items())
+    return Condition(kind, cause.format(**values), subject, tuple(members), said)
+
+
 def _of_parts(faults: Mapping[str, AdwatchError]) -> Iterator[Condition]:
     for part, fault in faults.items():
-        name = part.removeprefix("output ")
+        if part.startswith("output "):
+            continue
         if fault.kind:
-            subject = name if part.startswith("output ") else ""
-            yield Condition(fault.kind, str(fault), subject)
+            yield Condition(fault.kind, str(fault))
         else:
-            yield Condition("contacts" if part == "contacts" else "listener", str(fault), name)
+            yield Condition("contacts" if part == "contacts" else "listener", str(fault), part)
+
+
+def _of_files(status: Mapping[str, Any], faults: Mapping[str, AdwatchError]) -> Iterator[Condition]:
+    """Outputs that can't be written: those of one directory have one cause mostly."""
+    folders: dict[str, list[str]] = {}
+    for output in status["outputs"]:
+        folders.setdefault(str(Path(output["path"]).parent), []).append(output["name"])
+    for folder, names in folders.items():
+        broken = {name: faults[part] for name in names if (part := f"output {name}") in faults}
+        if not broken:
+            continue
+        first = next(iter(broken.values()))
+        if len(names) == 1:
+            yield Condition(first.kind or "output", str(first), names[0])
+        else:
+            each = tuple(f"{name}: {fault.message}" for name, fault in broken.items())
+            yield Condition(first.kind or "output", str(first), folder, each)
 
 
 def _of_directory(
-    status: Mapping[str, Any], faults: Mapping[str, AdwatchError], now: float
+    status: Mapping[str, Any], faults: Mapping[str, AdwatchError], now: float, stale_s: float
 ) -> Iterator[Condition]:
     directory = status["directory"]
+    server = directory["server"]
     if directory["slower"]:
-        yield Condition(
-            "feed", f"{directory['server']} gives {directory['feed']}: {directory['why']}"
-        )
+        feed, why = directory["feed"], directory["why"]
+        yield _found("feed", "{server} gives {feed}: {why}", server=server, feed=feed, why=why)
     if directory["missed"]:
-        yield Condition("difference", "the feed passed over these", members=directory["missed"])
+        yield _found("difference", "the feed passed over these", members=directory["missed"])
     ends = directory["certificate_ends"]
     if ends and datetime.fromisoformat(ends).timestamp() - now < ENDS_SOON_S:
-        yield Condition("certificate_ends", f"the certificate of {directory['server']} ends {ends}")
+        cause = "the certificate of {server} ends {ends}"
+        yield _found("certificate_ends", cause, server=server, ends=ends)
     read = directory["last_success"]
     if read and "directory" not in faults:
         quiet = now - datetime.fromisoformat(read).timestamp()
-        if quiet > STALE_S:
-            yield Condition("stale", f"nothing has been read for {span(quiet)}")
+        if quiet > stale_s:
+            cause = "nothing has been read for {minutes} minutes"
+            yield _found("stale", cause, minutes=int(quiet // 60))
 
 
 def _of_outputs(
@@ -263,12 +309,12 @@ def _of_outputs(
     for output in status["outputs"]:
         name, refused = output["name"], output["refused"]
         if refused:
-            cause = f"Asterisk has not got {len(refused)} peers of {output['path']}"
-            yield Condition("refused", cause, name, tuple(refused))
+            cause = "Asterisk has not got {count} peers of {path}"
+            yield _found("refused", cause, name, refused, count=len(refused), path=output["path"])
         again = output.get("restored")
         if again and now - datetime.fromisoformat(again).timestamp() < RESTORED_S:
-            cause = f"{output['path']} was changed by another hand, and has been written again"
-            yield Condition("edited", cause, name)
+            cause = "{path} was changed by another hand, and has been written again"
+            yield _found("edited", cause, name, path=output["path"])
         if output["fault"] and f"output {name}" not in faults and "asterisk" not in faults:
             yield Condition("reload", f"{name}: {output['fault']}")
 
@@ -276,17 +322,18 @@ def _of_outputs(
 def _of_people(status: Mapping[str, Any], rejections: Sequence[Rejection]) -> Iterator[Condition]:
     if held := status["held"]:
         members = tuple(f"{h['number']} {h['login'] or h['guid']}: {h['reason']}" for h in held)
-        yield Condition("held", f"{len(held)} removals are held", members=members)
-    rejected = []
+        yield _found("held", "{count} removals are held", members=members, count=len(held))
+    said: dict[str, list[str]] = {"conflict": [], "rejected": []}
     for one in rejections:
-        said = f"{one.login or one.dn}: {one.reason}"
-        if " is held by " in one.reason:
-            yield Condition("conflict", said, one.guid)
-        else:
-            rejected.append(said)
-    if rejected:
-        cause = f"{len(rejected)} values can't be used"
-        yield Condition("rejected", cause, members=tuple(rejected))
+        kind = "conflict" if " is held by " in one.reason else "rejected"
+        said[kind].append(f"{one.login or one.dn}: {one.reason}")
+    causes = {
+        "conflict": "users who ask for a number that another one holds: {count}",
+        "rejected": "{count} values can't be used",
+    }
+    for kind, people in said.items():
+        if people:
+            yield _found(kind, causes[kind], members=people, count=len(people))
 
 
 def _plain(letter: Letter) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from adwatch.errors import AsteriskError, PasswordError
 from adwatch.output import Output
 from adwatch.parts import Parts
 from adwatch.service import Service, secret_of
-from adwatch.telling import Telling
+from adwatch.telling import STALE_S, Telling
 
 
 def build(config: Config, *, dry: bool = False, directory: Directory | None = None) -> Service:
@@ -125,6 +125,7 @@ def make_telling(config: Config, store: Store | None = None) -> Telling:
         yaml.safe_load(words.read_text(encoding="utf-8")),
         Rules(wanted.after, wanted.remind),
         gethostname(),
+        stale_s=max(STALE_S, 3 * config.directory.poll),
     )
 
 

@@ -1,7 +1,8 @@
 """Stands between adwatch and a real domain controller, speaks its TLS, and does the faults.
 
 Everything else is the DC's own: what passes is passed on message by message. `on_request` and
-`on_answer` may put other messages in the place of one; the rules at the end are ready-made ones.
+`on_answer` may put other messages in the place of one, and `spoil` changes octets of a request; the
+rules at the end are ready-made ones.
 """
 
 from __future__ import annotations
@@ -100,11 +101,13 @@ class Proxy:
         self.requests: list[Message] = []
         self.on_request: Rule = lambda _: None
         self.on_answer: Rule = lambda _: None
+        self.spoil: Callable[[bytes], bytes] = lambda raw: raw
         self._to = dc.ldaps_port
         self._inward = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         for name in ("cert.pem", "key.pem"):
             run("docker", "cp", f"{dc.container}:{TLS}/{name}", str(folder / name))
-        self._inward.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+        self._own = folder / "cert.pem", folder / "key.pem"
+        self.show()
         self._outward = ssl.create_default_context(cafile=str(dc.ca_file))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -170,6 +173,11 @@ class Proxy:
     def honest(self) -> None:
         """No more lies."""
         self.on_request = self.on_answer = lambda _: None
+        self.spoil = lambda raw: raw
+
+    def show(self, certificate: Path | None = None, key: Path | None = None) -> None:
+        """Shows new connections another certificate; without one, the domain controller's own."""
+        self._inward.load_cert_chain(certificate or self._own[0], key or self._own[1])
 
     # The inside: one thread with an event loop.
 
@@ -269,7 +277,7 @@ class Proxy:
     def _asked(self, found: Message) -> tuple[list[bytes], list[bytes]]:
         self.requests.append(found)
         instead = self.on_request(found)
-        return ([found.raw], []) if instead is None else ([], instead)
+        return ([self.spoil(found.raw)], []) if instead is None else ([], instead)
 
     def _answered(self, found: Message) -> tuple[list[bytes], list[bytes]]:
         instead = self.on_answer(found)

@@ -51,12 +51,14 @@ class Condition:
 
     `kind` is one of KINDS, `subject` tells apart what can be wrong more than once (an output's
     name, say), `cause` is a sentence for people, `members` are whom it is about, a line each.
+    Where the cause is adwatch's own finding, `values` are what a language's sentence for it needs.
     """
 
     kind: str
     cause: str
     subject: str = ""
     members: tuple[str, ...] = ()
+    values: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> str:
@@ -117,12 +119,17 @@ class Step:
 
 
 def step(
-    known: Mapping[str, Incident], conditions: Iterable[Condition], now: float, rules: Rules
+    known: Mapping[str, Incident],
+    conditions: Iterable[Condition],
+    now: float,
+    rules: Rules,
+    watched: float = 0.0,
 ) -> Step:
-    """Looks at what is wrong at `now`.
+    """Looks at what is wrong at `now`, as somebody has done since `watched`.
 
-    An incident opens once it lasts for `after`, and is over once it has not been seen for as
-    long, so that one that comes and goes is one. What another one causes waits for that one's end.
+    An incident opens once it lasts for `after`, and is over once it has been looked for and not
+    been seen for as long, so that one that comes and goes is one, and so is one that a restart
+    must first find again. What another one causes waits for that one's end.
     """
     wrong = {condition.key: condition for condition in conditions}
     kinds = {condition.kind for condition in wrong.values()}
@@ -131,7 +138,8 @@ def step(
     for key in known.keys() | wrong.keys():
         incident = _seen(known.get(key), wrong.get(key), now)
         hides = incident.condition.kind in hidden
-        if key not in wrong and not hides and now - incident.seen >= rules.after:
+        gone = key not in wrong and now - max(incident.seen, watched) >= rules.after
+        if gone and not hides:
             if incident.opened:
                 notices.append(Notice("closed", incident, now))
             continue
@@ -169,11 +177,12 @@ def _order(notice: Notice) -> tuple[int, str]:
     return -LEVELS.index(notice.incident.level), notice.incident.condition.key
 
 
-def wait(known: Mapping[str, Incident], now: float, rules: Rules) -> float:
+def wait(known: Mapping[str, Incident], now: float, rules: Rules, watched: float = 0.0) -> float:
     """Seconds until a step is due although nothing changes; infinite where none is."""
     dues = [
         incident.told + rules.remind if incident.opened else incident.since + rules.after
         for incident in known.values()
     ]
-    dues += [incident.seen + rules.after for incident in known.values() if incident.seen < now]
+    seen = (incident.seen for incident in known.values() if incident.seen < now)
+    dues += [max(last, watched) + rules.after for last in seen]
     return max(0.0, min((due - now for due in dues if due > now), default=float("inf")))

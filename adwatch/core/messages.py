@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
 
-from adwatch.core.incidents import Level, Notice, Occasion
+from adwatch.core.incidents import Condition, Level, Notice, Occasion
 
 Language = Mapping[str, Any]
 _MEMBERS_SHOWN: Final = 20
 _SUBJECT_MOST: Final = 150
+_MEMBERS_IN_CHAT: Final = 3
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -24,13 +25,16 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Facts:
     """What a message tells beside its incident, times as they are shown to people.
 
-    `read` is when AD was last read, empty where it never was.
+    `read` is when AD was last read, empty where it never was, and `age` how long ago that is;
+    `remind` is how often it is told again; seconds.
     """
 
     host: str
     since: str
     served: int
     read: str
+    age: float = 0.0
+    remind: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +55,16 @@ def compose(notice: Notice, facts: Facts, language: Language) -> Message:
     condition, closed = notice.incident.condition, notice.occasion == "closed"
     title = language["titles"][condition.kind].format(subject=one_line(condition.subject))
     title = language["occasions"][notice.occasion] + title
-    read = language["served"].format(count=facts.served, read=facts.read or language["never"])
-    rows = [("cause", one_line(condition.cause)), ("since", facts.since)]
+    rows = [("cause", one_line(_cause(condition, language))), ("since", facts.since)]
     if notice.occasion != "opened":
         rows.append(("lasted", span(notice.lasted, language)))
     if not closed:
         rows += [("members", one) for one in _members(condition.members, language)]
         rows.append(("meanwhile", language["meanwhile"][condition.kind]))
-    rows.append(("served", read))
+    rows.append(("served", _served(facts, language)))
     if not closed:
+        again = language["again"].format(remind=span(facts.remind, language))
+        rows.append(("next", f"{language['next'][condition.kind]} {again}"))
         rows.append(("todo", language["todo"][condition.kind]))
         rows.append(("runbook", f"docs/runbook.md, {condition.kind}"))
     occasion, level = notice.occasion, notice.incident.level
@@ -92,7 +97,22 @@ def _written(
     )
     html = f"<p><b>{escape(title)}</b></p><table cellpadding=4>{cells}</table>"
     shown = [value for name, value in rows if name in ("cause", "lasted", "todo")]
+    who = [value for name, value in rows if name == "members"]
+    shown[1:1] = who[:_MEMBERS_IN_CHAT] + ["…"] * (len(who) > _MEMBERS_IN_CHAT)
     return Message(*about, subject, f"{title}\n\n{text}\n", html, "\n".join(shown))
+
+
+def _cause(condition: Condition, language: Language) -> str:
+    """In the language where it is adwatch's finding; what a program said stays as it was said."""
+    said = language["causes"].get(condition.kind)
+    return said.format(**dict(condition.values)) if said and condition.values else condition.cause
+
+
+def _served(facts: Facts, language: Language) -> str:
+    if not facts.read:
+        return str(language["never"].format(count=facts.served))
+    age = span(facts.age, language)
+    return str(language["served"].format(count=facts.served, read=facts.read, age=age))
 
 
 def _members(members: tuple[str, ...], language: Language) -> list[str]:

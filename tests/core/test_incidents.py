@@ -24,13 +24,19 @@ class Clock:
         self.rules = rules
         self.known: dict[str, Incident] = {}
         self.notices: list[Notice] = []
+        self.watched = 0.0
+
+    def restart(self, away: float) -> None:
+        """Nothing looks for so long."""
+        self.now += away
+        self.watched = self.now
 
     def play(self, seconds: int, *wrong: Condition) -> list[str]:
         """What is said while something is wrong for so long."""
         said = []
         for _ in range(seconds):
             self.now += 1
-            done = step(self.known, wrong, self.now, self.rules)
+            done = step(self.known, wrong, self.now, self.rules, self.watched)
             self.known = dict(done.incidents)
             self.notices += done.notices
             said += [f"{n.occasion} {n.incident.condition.key}" for n in done.notices]
@@ -91,8 +97,18 @@ def test_a_restart_neither_repeats_the_opening_nor_forgets_the_end() -> None:
     clock = Clock()
     clock.play(60, DOWN)
     assert clock.play(60, DOWN) == []
-    clock.now += 5_000  # while nothing ran, it ended
-    assert clock.play(1) == ["closed directory"]
+    clock.restart(5_000)  # and meanwhile it ended
+    assert clock.play(60) == ["closed directory"]
+    assert clock.notices[-1].lasted == pytest.approx(120, abs=2)
+
+
+def test_what_is_still_wrong_after_a_restart_was_not_over_meanwhile() -> None:
+    """A reload that fails, say, is only known to fail once it was tried again."""
+    clock = Clock()
+    clock.play(60, DOWN)
+    clock.restart(5_000)
+    assert clock.play(20) == []
+    assert clock.play(60, DOWN) == ["reminder directory"]
 
 
 @pytest.mark.parametrize("jump", [-86_400, 86_400])

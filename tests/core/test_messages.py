@@ -19,7 +19,9 @@ LANGUAGES = {
     name: yaml.safe_load(Path(f"adwatch/languages/{name}.yaml").read_text(encoding="utf-8"))
     for name in ("en", "ru")
 }
-FACTS = Facts("pbx1", "2026-11-24 09:00:00 CET", 312, "2026-11-24 08:59:58 CET")
+FACTS = Facts(
+    "pbx1", "2026-11-24 09:00:00 CET", 312, "2026-11-24 08:59:58 CET", age=632.0, remind=14400.0
+)
 OCCASIONS: tuple[Occasion, ...] = ("opened", "grew", "reminder", "closed")
 
 
@@ -30,8 +32,9 @@ def message(
     cause: str = "no domain controller can be used: ldaps://dc1: timed out; ldaps://dc2: refused",
     members: tuple[str, ...] = (),
     subject: str = "users",
+    **values: str,
 ) -> Message:
-    condition = Condition(kind, cause, subject, members)
+    condition = Condition(kind, cause, subject, members, tuple(values.items()))
     incident = Incident(condition, 1000.0, 1600.0, 1030.0, opened=True)
     return compose(Notice(occasion, incident, 1630.0), FACTS, LANGUAGES[language])
 
@@ -40,7 +43,8 @@ def test_an_opening_says_what_where_since_when_what_is_served_and_what_to_do() -
     made = message()
     assert made.subject == "adwatch pbx1: Active Directory can't be reached"
     for part in ("dc1: timed out; ldaps://dc2: refused", "09:00:00 CET", "312", "08:59:58 CET",
-                 "The phones go on", "adwatch check"):  # fmt: skip
+                 "10 min 32 s ago", "The phones go on", "tries every controller again",
+                 "a reminder comes every 4 h", "adwatch check"):  # fmt: skip
         assert part in made.text
     assert made.short == (
         "no domain controller can be used: ldaps://dc1: timed out; ldaps://dc2: refused\n"
@@ -64,6 +68,27 @@ def test_every_kind_has_its_words_in_every_language(
     made = message(kind, occasion, language, members=("502 anna",))
     assert "{" not in made.subject + made.text
     assert len(made.subject) <= 150
+
+
+def test_who_it_is_about_is_in_the_short_form_too_but_not_all_of_many() -> None:
+    made = message("held", cause="", members=("1 a", "2 b", "3 c", "4 d"), count="4")
+    assert made.short.splitlines()[:5] == ["4 removals are held", "1 a", "2 b", "3 c", "…"]
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "4 removals are held"), ("ru", "задержано удалений: 4")],
+)
+def test_what_adwatch_finds_itself_is_said_in_the_language_of_the_reader(
+    language: str, said: str
+) -> None:
+    assert said in message("held", language=language, cause="4 removals are held", count="4").text
+
+
+def test_before_the_first_reading_no_age_is_told() -> None:
+    facts = Facts("pbx1", "now", 0, "")
+    notice = Notice("opened", Incident(Condition("directory", "x"), 1.0, 2.0), 3.0)
+    assert "0; AD has never been read yet" in compose(notice, facts, LANGUAGES["en"]).text
 
 
 def test_the_languages_say_the_same_things() -> None:

@@ -27,7 +27,9 @@ def both() -> Iterator[tuple[Mailbox, Hook]]:
         yield made
 
 
-def test_a_mail_has_the_whole_as_html_and_its_subject(both: tuple[Mailbox, Hook]) -> None:
+def test_a_mail_has_the_whole_as_html_and_as_text_and_its_subject(
+    both: tuple[Mailbox, Hook],
+) -> None:
     mailbox, _ = both
     assert Errand(mailbox.url, MESSAGE).wait().good
     (mail,) = mailbox.mails
@@ -35,6 +37,9 @@ def test_a_mail_has_the_whole_as_html_and_its_subject(both: tuple[Mailbox, Hook]
     body = mail.get_body(("html",))
     assert body is not None
     assert "<b>more</b>" in body.get_content()
+    text = mail.get_body(("plain",))
+    assert text is not None
+    assert "cause & more" in text.get_content()
 
 
 def test_a_webhook_gets_the_text_and_how_grave_it_is(both: tuple[Mailbox, Hook]) -> None:
@@ -73,6 +78,18 @@ def test_a_webhook_that_hangs_is_given_up_at_the_deadline(
     errand = Errand(hook.url, MESSAGE)
     wait_for("the request", lambda: hook.asked)
     assert not errand.wait().good
+
+
+def test_a_child_whose_service_was_killed_ends_by_itself(
+    both: tuple[Mailbox, Hook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, hook = both
+    hook.mode = "drip"
+    monkeypatch.setattr(sender, "DEADLINE_S", 3.0)
+    errand = Errand(hook.url, MESSAGE)
+    wait_for("the request", lambda: hook.asked)
+    wait_for("its end, with nobody looking", lambda: errand._child.poll() is not None)
+    errand.close()
 
 
 def test_closing_ends_the_child_at_once(both: tuple[Mailbox, Hook]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,13 @@ class Clock:
 
     def __init__(self) -> None:
         self.at = NOW
+        self.set_by = 0.0
 
     def now(self) -> float:
         return self.at
+
+    def wall(self) -> float:
+        return self.at + self.set_by
 
 
 class Site:
@@ -155,6 +160,48 @@ def test_a_target_that_fails_is_tried_again_and_no_other_waits_for_it(
         site.store.close()
 
 
+@pytest.mark.parametrize("jump", [-7200.0, 7200.0])
+def test_a_clock_that_is_set_is_no_incident_and_messages_tell_its_new_time(
+    site: Site, hook: Hook, jump: float
+) -> None:
+    site.look(0, {**DOWN})
+    site.clock.set_by = jump
+    site.look(11, {**DOWN})
+    site.deliver()
+    begun = datetime.fromtimestamp(NOW + jump).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    assert f"Since: {begun}" in hook.said[0]["message"]
+    hook.said.clear()
+    read = datetime.fromtimestamp(site.clock.wall() - 1, UTC).isoformat()
+    for _ in range(5):
+        site.clock.at += 10
+        site.telling.look(directory(last_success=read), {})
+    site.deliver()
+    assert [": over: " in title for title in hook.titles()] == [True, True]
+
+
+def test_where_it_is_read_every_hour_nothing_is_stale_in_between() -> None:
+    status = directory(last_success=datetime.fromtimestamp(NOW - 3000, UTC).isoformat())
+    assert [one.key for one in conditions(status, {}, [], NOW)] == ["stale"]
+    assert conditions(status, {}, [], NOW, stale_s=3 * 3600.0) == []
+
+
+def test_outputs_of_one_directory_that_cannot_be_written_are_one_incident() -> None:
+    paths = {"users": "/etc/a/users.conf", "voicemail": "/etc/a/vm.conf", "sip": "/mnt/sip.conf"}
+    status = changed(
+        outputs=[{**WELL["outputs"][0], "name": n, "path": p} for n, p in paths.items()]
+    )
+    faults: dict[str, AdwatchError] = {
+        f"output {name}": OutputError(f"{name} is read-only") for name in paths
+    }
+    told = conditions(status, faults, [], NOW)
+    assert [one.key for one in told] == ["output /etc/a", "output sip"]
+    assert [one.members for one in told] == [
+        ("users: users is read-only", "voicemail: voicemail is read-only"), (),
+    ]  # fmt: skip
+    del faults["output users"]
+    assert [one.key for one in conditions(status, faults, [], NOW)] == [one.key for one in told]
+
+
 def changed(**parts: Any) -> dict[str, Any]:
     return {**WELL, **parts}
 
@@ -193,20 +240,24 @@ def directory(**parts: Any) -> dict[str, Any]:
 def test_each_thing_that_can_be_wrong_is_an_incident_of_its_own(
     status: dict[str, Any], faults: dict[str, AdwatchError], kind: str
 ) -> None:
-    assert [one.key for one in conditions(status, faults, [], NOW)] == [kind]
+    (one,) = conditions(status, faults, [], NOW)
+    assert one.key == kind
+    if one.values:  # the sentence of the English messages is the one of the log and the status
+        assert WORDS["causes"][one.kind].format(**dict(one.values)) == one.cause
 
 
-def test_conflicts_are_told_one_by_one_and_other_rejections_together() -> None:
+def test_conflicts_are_one_incident_and_other_rejections_another() -> None:
     told = conditions(
         WELL,
         {},
         [
             Rejection("g1", "CN=a", "a", "502", "number 502 is held by b"),
+            Rejection("g4", "CN=e", "e", "504", "number 504 is held by f"),
             Rejection("g2", "CN=c", "c", "1;2", "number '1;2' is not made of …"),
             Rejection("g3", "CN=d", "d", "503", "name holds …", "users"),
         ],
         NOW,
     )
-    assert [one.key for one in told] == ["conflict g1", "rejected"]
-    assert [len(one.members) for one in told] == [0, 2]
+    assert [one.key for one in told] == ["conflict", "rejected"]
+    assert [len(one.members) for one in told] == [2, 2]
     assert conditions(WELL, {}, [], NOW) == []

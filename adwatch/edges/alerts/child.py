@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -81,6 +82,7 @@ def _deliver(url: str, message: dict[str, Any] | None) -> tuple[bool, str]:
 def main() -> None:
     """Does what stdin says."""
     asked = json.load(sys.stdin)
+    signal.alarm(asked["within_s"])  # nobody else ends it where the service was killed
     try:
         good, said = _deliver(asked["url"], asked["message"])
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -58,7 +59,8 @@ class Errand:
         )
         assert self._child.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it ended at once: poll() says so
-            self._child.stdin.write(json.dumps({"url": url, "message": message}).encode())
+            asked = {"url": url, "message": message, "within_s": math.ceil(DEADLINE_S)}
+            self._child.stdin.write(json.dumps(asked).encode())
             self._child.stdin.close()
 
     def poll(self) -> Answer | None:

@@ -139,8 +139,9 @@ def incident(text: str) -> Incident:
     read: dict[str, Any] = json.loads(text)
     condition = read.pop("condition")
     members = tuple(condition.pop("members"))
+    values = tuple((name, value) for name, value in condition.pop("values", ()))
     read["members"] = tuple(read["members"])
-    return Incident(Condition(**condition, members=members), **read)
+    return Incident(Condition(**condition, members=members, values=values), **read)
 
 
 def letter(row: Sequence[Any]) -> Letter:

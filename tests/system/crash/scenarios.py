@@ -64,6 +64,18 @@ def fresh(one: Installation) -> None:
         one.domain.add_user(f"u{number}", telephoneNumber=str(number))
 
 
+def told(one: Installation) -> None:
+    """The same, and somebody who is told at once of what is wrong."""
+    served(one)
+    one.configure(f"{configured()}alerts: {{targets: [{{url_file: hook}}], after: 0s}}\n")
+    done(one, "sync")
+
+
+def clash(one: Installation) -> None:
+    """A second user asks for a number, which is told of."""
+    one.domain.add_user("rival", telephoneNumber="103")
+
+
 def add(one: Installation) -> None:
     one.domain.add_user("new", telephoneNumber="500")
 
@@ -150,6 +162,7 @@ SCENARIOS = {
         Scenario("template changed", template),
         Scenario("reload owed", owe),
         Scenario("run: add", add, ("run",), again="run"),
+        Scenario("run: a message", clash, ("run",), prepare=told, again="run"),
         Scenario("store damaged", damage),
         Scenario("store gone", lose),
     )

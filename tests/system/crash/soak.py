@@ -46,7 +46,7 @@ def tables(results: list[Result], figures: Figures) -> str:
     lines = [
         f"Printed by `make crash` on {day}: {with_what}.",
         "",
-        "| killed during | effects | points tried | converged | a reload made twice |",
+        "| killed during | effects | points tried | converged | a reload or message twice |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     lines += [

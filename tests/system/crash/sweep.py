@@ -1,9 +1,10 @@
 """A crash at every effect: the program is killed just before its n-th one, for every n.
 
 An effect is a system call that changes something below the installation's folder (SQLite's own
-included), or the start of a reload; "after the n-th" is "before the next". The whole program runs,
-but for the directory, which is in memory; it is forked from a process that has it loaded, so that
-a round is short.
+included), or the start of a reload or of a message's delivery; "after the n-th" is "before the
+next". The whole program runs, but for the directory, which is in memory; it is forked from a
+process that has it loaded, so that a round is short. Messages go by Apprise to a webhook that
+writes them down.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from contextlib import closing, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 EFFECTS = Path(__file__).with_name("effects.c")
 LIBRARY = "ADWATCH_EFFECTS"  # names the preloaded library in the environment
+HOOK = "ADWATCH_HOOK"  # the webhook's port
 _VOLATILE = ("digest", "last_success", "last_reconcile", "compared", "damaged")
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, prctl(2)
 
@@ -68,6 +71,12 @@ class Installation:
 
     def configure(self, text: str) -> None:
         (self.folder / "config.yaml").write_text(text)
+        self.name_hook()
+
+    def name_hook(self) -> None:
+        """Writes down the webhook's URL, which tells it where the messages belong."""
+        url = f"json://127.0.0.1:{os.environ[HOOK]}{self.folder}\n"
+        (self.folder / "hook").write_text(url)
 
     def run(self, *command: str, fatal: int = 0, log: int | None = None) -> int:
         """One run of `adwatch`, killed before the effect `fatal`; gives its exit status or -9.
@@ -107,15 +116,18 @@ class Installation:
 
         keyfile.secrets.token_bytes = lambda n: bytes([boot]) * n
         if command[0] == "run":
-            Thread(target=_end_when_quiet, args=(self.folder / "state",), daemon=True).start()
+            told = "alerts:" in (self.folder / "config.yaml").read_text()
+            quiet = (self.folder / "state", told)
+            Thread(target=_end_when_quiet, args=quiet, daemon=True).start()
         if fatal or log is not None:
             library = ctypes.CDLL(os.environ[LIBRARY])
             void = os.open(os.devnull, os.O_WRONLY)
             library.effects_arm(os.fsencode(self.folder), fatal, void if log is None else log)
 
-            def point(event: str, _: tuple[Any, ...]) -> None:
+            def point(event: str, given: tuple[Any, ...]) -> None:
                 if event == "subprocess.Popen":
-                    library.effects_point(b"start", b"reload")
+                    told = "adwatch.edges.alerts.child" in given[1]
+                    library.effects_point(b"start", b"message" if told else b"reload")
 
             sys.addaudithook(point)
         return cli.main([command[0], "--config", str(self.folder / "config.yaml"), *command[1:]])
@@ -128,8 +140,13 @@ class Installation:
         path = self.folder / "reloads"
         return Counter(path.read_text().splitlines() if path.exists() else [])
 
+    def messages(self) -> Counter[str]:
+        """The subjects of the messages that have arrived."""
+        path = self.folder / "messages"
+        return Counter(path.read_text().splitlines() if path.exists() else [])
+
     def owed(self) -> set[str]:
-        """The commands of the reloads that the store does not know to be done."""
+        """Commands of reloads and subjects of messages that the store does not know to be done."""
         state = self.folder / "state"
         if not (state / "adwatch.db").exists():
             return set()
@@ -141,7 +158,8 @@ class Installation:
                 try:
                     debts = db.execute("SELECT subject, reason FROM debts WHERE kind = 'reload'")
                     meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
-                    return {
+                    letters = db.execute("SELECT json_extract(body, '$.subject') FROM outbox")
+                    return {subject for (subject,) in letters.fetchall()} | {
                         reason
                         for subject, reason in debts.fetchall()
                         if not json.loads(meta.get(f"asterisk {subject}", "{}")).get("told")
@@ -182,12 +200,16 @@ def _rows(path: Path) -> dict[str, list[Any]]:
         tables = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         rows = {name: db.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
     rows["history"] = [row[2:] for row in rows["history"]]
+    rows["incidents"] = [(key, json.loads(body)["opened"]) for key, body in rows["incidents"]]
     rows["meta"] = [row for row in rows["meta"] if row[0] not in _VOLATILE]
     return {name: sorted(found, key=repr) for name, found in rows.items()}
 
 
-def _end_when_quiet(state: Path) -> None:
-    """Ends `adwatch run` by SIGTERM once it says that nothing is left to do."""
+def _end_when_quiet(state: Path, told: bool) -> None:
+    """Ends `adwatch run` by SIGTERM once it says that nothing is left to do.
+
+    With `told`, something must be wrong, and nobody be left to be told.
+    """
     from adwatch.edges.control import ask
     from adwatch.errors import AdwatchError
 
@@ -197,6 +219,8 @@ def _end_when_quiet(state: Path) -> None:
         except (AdwatchError, OSError, ValueError):
             said = {}
         quiet = said.get("state") == "online" and said["directory"]["last_reconcile"]
+        quiet = quiet and not said["directory"]["comparison_owed"]
+        quiet = quiet and not said["alerts"]["owed"] and bool(said["alerts"]["open"]) == told
         if quiet and not any(one["reload_owed"] for one in said["outputs"]):
             os.kill(os.getpid(), signal.SIGTERM)
             return
@@ -205,10 +229,11 @@ def _end_when_quiet(state: Path) -> None:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a run without a crash leads to, and the reloads that it makes."""
+    """What a run without a crash leads to, and the reloads and messages that it makes."""
 
     state: State
     reloads: Counter[str]
+    messages: Counter[str]
 
 
 class Sweep:
@@ -244,6 +269,7 @@ class Sweep:
             os.chown(path / found.relative_to(self.before.folder), kept.st_uid, kept.st_gid)
         one = Installation(path, deepcopy(self.before.domain))
         one.starts = self.before.starts + boots
+        one.name_hook()
         try:
             yield one
         finally:
@@ -258,7 +284,7 @@ class Sweep:
             assert code in (0, 6), (self.scenario.name, code, one.said())
             state = one.state()
             assert not state.strays, state.strays
-            return Expected(state, one.reloads() - self.made)
+            return Expected(state, one.reloads() - self.made, one.messages())
 
     def count(self) -> list[str]:
         """Every effect of the run without a crash, by name."""
@@ -285,32 +311,32 @@ class Sweep:
                 return f"{name} is neither old nor new after the crash: {found}"
         key = one.folder / "state" / "secret.key"
         kept = key.read_text() if key.exists() else None
-        made, owed = one.reloads() - self.made, one.owed()
+        made, owed = one.reloads() - self.made + one.messages(), one.owed()
         codes = one.run("status"), one.run(self.scenario.again)
         if codes not in ((3, 0), (3, 6)):
             return f"status and the next start exit {codes}: {one.said()}"
-        state, reloads = one.state(), one.reloads() - self.made
+        state, done = one.state(), one.reloads() - self.made + one.messages()
         same = [good for good in self.good if good.state == state]
         if state.strays or not same or kept not in (None, state.key):
             return f"left over: {state.strays}; {_difference(self.good[0].state, state)}"
-        return self._reload_fault(same, reloads, made, owed)
+        return self._deed_fault([g.reloads + g.messages for g in same], done, made, owed)
 
-    def _reload_fault(
-        self, same: list[Expected], reloads: Counter[str], made: Counter[str], owed: set[str]
+    def _deed_fault(
+        self, same: list[Counter[str]], done: Counter[str], made: Counter[str], owed: set[str]
     ) -> str:
-        """Whether other reloads were made than without a crash.
+        """Whether other reloads were made, or other messages sent, than without a crash.
 
         One may be repeated that was `made` before the crash and `owed` still, so not recorded.
         """
-        if any(reloads == good.reloads for good in same):
+        if done in same:
             return ""
         for good in same:
-            more = reloads - good.reloads
-            twice = all(n == 1 and made[cli] and cli in owed for cli, n in more.items())
-            if not good.reloads - reloads and twice:
+            more = done - good
+            twice = all(n == 1 and made[deed] and deed in owed for deed, n in more.items())
+            if not good - done and twice:
                 self.result.repeated += 1
                 return ""
-        return f"reloads {dict(reloads)}, without a crash {dict(same[0].reloads)}"
+        return f"reloads and messages {dict(done)}, without a crash {dict(same[0])}"
 
 
 def _difference(good: State, bad: State) -> str:
@@ -361,6 +387,31 @@ def main() -> int:
     return 0
 
 
+class Hook(ThreadingHTTPServer):
+    """A webhook that writes the subject of each message into the folder that its URL names."""
+
+    daemon_threads = True
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            with (Path(self.path) / "messages").open("a") as file:
+                file.write(f"{said['title']}\n")
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing: the folder has it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        Thread(target=self.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
 class Crashes:
     """Processes that share the points of a sweep; used as a context, for they must end."""
 
@@ -374,7 +425,9 @@ class Crashes:
         compiler = ["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(EFFECTS), "-ldl"]
         subprocess.run(compiler, check=True)
         paths = os.pathsep.join(path for path in sys.path if path)
-        env = {**os.environ, "LD_PRELOAD": str(library), LIBRARY: str(library), "PYTHONPATH": paths}
+        self._hook = Hook()
+        named = {LIBRARY: str(library), HOOK: str(self._hook.server_address[1])}
+        env = {**os.environ, "LD_PRELOAD": str(library), **named, "PYTHONPATH": paths}
         command = [sys.executable, "-m", "system.crash.sweep"]
         for _ in range(self._jobs):
             worker = subprocess.Popen(
@@ -387,6 +440,7 @@ class Crashes:
         for worker in self._workers:
             worker.kill()
             worker.communicate()
+        self._hook.close()
         self._folder.cleanup()
 
     def sweep(self, name: str, every: int = 1) -> Result:
