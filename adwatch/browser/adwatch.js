@@ -6,10 +6,12 @@ const live = document.getElementById("live");
 const announcer = document.getElementById("announcer");
 const list = document.getElementById("changes-list");
 const MOST = 50;
+const REST = 3000; // between two looks at the whole page, unless the state is another
 let mark = body.dataset.mark;
 let ahead = 0; // of this clock before the server's, in seconds
 let wanted = 0;
-let heard = Date.now();
+let looked = 0;
+let events = null;
 
 function show(state, words) {
   if (live.lastElementChild.textContent === words) return;
@@ -66,7 +68,9 @@ function replace(before, after) {
 }
 
 async function refresh(asked = false) {
+  clearTimeout(wanted);
   wanted = 0;
+  looked = Date.now();
   const words = new URLSearchParams(location.search).get("q");
   const answer = await fetch(words ? `./?q=${encodeURIComponent(words)}` : "./", { cache: "no-store" });
   if (!answer.ok) return;
@@ -83,13 +87,15 @@ async function refresh(asked = false) {
   if (now !== cause) say(`${document.querySelector(".state h1").textContent}: ${now}`);
 }
 
-function soon() {
-  if (!wanted) wanted = setTimeout(() => refresh().catch(() => {}), 250 + Math.random() * 250);
+function soon(urgent) {
+  if (wanted && !urgent) return;
+  clearTimeout(wanted);
+  const rest = urgent ? 0 : Math.max(0, looked + REST - Date.now());
+  wanted = setTimeout(() => refresh().catch(() => {}), rest + 100 + Math.random() * 200);
 }
 
 function heardOf(said) {
-  heard = Date.now();
-  ahead = heard / 1000 - said.now;
+  ahead = Date.now() / 1000 - said.now;
   show("on", "Live");
   const lag = document.getElementById("lag");
   if (lag) lag.dataset.ago = said.read;
@@ -115,19 +121,32 @@ function changed(said) {
 }
 
 function follow() {
-  const events = new EventSource(`events?after=${body.dataset.last}`);
-  const on = (name, does) => events.addEventListener(name, (event) => {
+  const source = events = new EventSource(`events?after=${body.dataset.last}`);
+  const on = (name, does) => source.addEventListener(name, (event) => {
     if (event.lastEventId) body.dataset.last = event.lastEventId;
     does(JSON.parse(event.data));
   });
-  on("status", (said) => { heardOf(said); if (said.mark !== mark) soon(); });
+  on("status", (said) => {
+    heardOf(said);
+    const shown = document.querySelector(".state").dataset.state;
+    if (said.mark !== mark) soon(said.state !== shown);
+  });
   on("read", heardOf);
   on("change", changed);
-  events.onerror = () => {
+  source.onerror = () => {
     show("off", "Connection lost; trying again");
-    if (events.readyState === EventSource.CLOSED) setTimeout(follow, 15000);
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => source === events && follow(), 15000);
   };
 }
+
+// A browser has few connections for one server; tabs that nobody sees need none.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    events?.close();
+    events = null;
+    show("off", "Paused while nobody looks");
+  } else if (!events) follow();
+});
 
 follow();
 setInterval(tick, 1000);

@@ -24,6 +24,22 @@ from system.samba import SambaDC, free_port
 STAFF = "OU=Staff,DC=example,DC=test"
 NOBODY_MAY_GO = "safety: {max_removals: 0, max_removals_percent: 0}\n"
 HOSTILE = """<script>document.title='taken'</script>"'><img src=x onerror=alert(1)>"""
+INJECTED = """() => new Promise((done) => {
+  const refused = [];
+  document.addEventListener("securitypolicyviolation", (event) => {
+    if (refused.push(event.effectiveDirective) === 2) done(refused);
+  });
+  const script = document.createElement("script");
+  script.textContent = "document.title = 'taken'";
+  document.body.append(script);
+  const text = document.createElement("p");
+  text.setAttribute("style", "color: red");
+  document.body.append(text);
+})"""
+HIDDEN = """(hidden) => {
+  Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
 BACKWARDS = "\u202eolleh"
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 740}
 
@@ -261,7 +277,10 @@ def test_search_and_explain_and_what_is_hostile(
     expect(page.locator("#changes-list")).to_contain_text("7790")
     expect(page.locator("#without + .wide")).to_contain_text("try telephoneNumber | digits")
     assert page.locator("main img").count() == 0
+    assert not site.complaints
+    assert page.evaluate(INJECTED) == ["script-src-elem", "style-src-attr"]
     assert "Online" in page.title()
+    site.complaints.clear()  # of those two
 
     page.locator("#q").fill("IVAN 7701")
     page.locator("#q").press("Enter")
@@ -284,6 +303,25 @@ def test_search_and_explain_and_what_is_hostile(
     page.goto(f"{site.url}/?who=%22%3E%3Cscript%3E")
     expect(page.locator("#answer")).to_contain_text('Nobody in AD is called "><script>')
     assert not site.complaints
+
+
+def test_a_tab_that_nobody_sees_holds_no_connection(
+    install: Callable[..., Site], user: User, ou: str
+) -> None:
+    some(user, ou, "Abelson")
+    site = install(base=f'"{ou}"')
+    site.adwatch.start()
+    page = site.open()
+    expect(page.locator("h1")).to_have_text("adwatch is Online", timeout=30_000)
+    page.evaluate(HIDDEN, True)
+    expect(page.locator("#live")).to_have_text("Paused while nobody looks")
+    user("newcomer", parent=ou, telephoneNumber="7799")
+    wait_for("the newcomer", lambda: site.adwatch.section("7799"))
+    expect(page.locator("#peers tbody tr")).to_have_count(1)
+    page.evaluate(HIDDEN, False)
+    expect(page.locator("#live")).to_have_text("Live")
+    expect(page.locator("#peers tbody tr")).to_have_count(2)
+    expect(page.locator("#changes-list li").first).to_contain_text("7799")
 
 
 def test_without_scripts_everything_works_but_the_live_part(

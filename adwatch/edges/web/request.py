@@ -165,5 +165,6 @@ class Gate:
         with contextlib.suppress(ValueError):
             ipaddress.ip_address(name)
             return True
-        own = {socket.gethostname().lower(), socket.getfqdn().lower(), "localhost"}
-        return name in own or name.endswith(".localhost")
+        if name in ("localhost", socket.gethostname().lower()) or name.endswith(".localhost"):
+            return True
+        return name == socket.getfqdn().lower()  # which may ask DNS
