@@ -109,6 +109,7 @@ def _http(config: Config) -> str:
     anybody = "everybody" if web.gate.token else "this machine alone"
     who = ", ".join(map(str, config.http.allow)) or anybody
     who += " with the token" if web.gate.token else ""
+    who += ", who may approve and reject on the status page" if config.http.approve else ""
     return f"{_listens(config, 'http', web)}; let in: {who}"
 
 

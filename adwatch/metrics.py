@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from adwatch.core.board import STUCK_S
 from adwatch.core.incidents import KINDS as INCIDENTS
 from adwatch.core.page import Document
 from adwatch.core.tally import KINDS, RESULTS, Tally
 from adwatch.edges.web import View
 
 STATES: Final = ("starting", "online", "degraded", "held")
-# The loop comes round at every poll; what may hold it up is a reading, which says that it gets
-# on, a file system that hangs, or a comparison in the store.
-STUCK_S: Final = 60.0
 _TEXT: Final = "text/plain; charset=utf-8"
 _HOWS: Final = ("poll", "compare", "reconcile")
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from threading import Lock
-from typing import Generic, TypeVar
 
 from adwatch.core.model import Contact, Served
 from adwatch.core.page import PLAIN, Asked, Document
 from adwatch.core.phonebook import FORMS, PAGED, POSTED, Book, Form, make_book
 from adwatch.edges.store import Store
 from adwatch.edges.web import View, Web
-
-T = TypeVar("T")
+from adwatch.once import Once
 
 
 class Pages:
@@ -23,6 +20,8 @@ class Pages:
         self._web = web
         self._others = others
         self._people = ""
+        self.served: tuple[Served, ...] = ()
+        """The peers as they were shown last."""
 
     def renew(self, now: float) -> None:
         """Replaces what is shown where a peer or a contact is another; `now` as of the epoch."""
@@ -33,7 +32,8 @@ class Pages:
         if mark != people:  # HTTP tells times apart by whole seconds
             modified = max(float(int(now)), modified + 1)
         contacts = tuple(self._store.contacts().values())
-        book = phone_book(self._store.served(), contacts, modified)
+        self.served = tuple(self._store.served())
+        book = phone_book(self.served, contacts, modified)
         self._web.show({**self._others, **book})
         if mark != people:  # last, for on a full disk it fails
             self._store.remember("phone_book", f"{people} {modified}")
@@ -48,28 +48,13 @@ def phone_book(
     Nothing is written before it is asked for: at 20,000 people that takes half a second a form,
     which is the asking thread's and not the main loop's.
     """
-    book = _Once(lambda: make_book((s.peer for s in served), contacts))
+    book = Once(lambda: make_book((s.peer for s in served), contacts))
     shelf = {form: _shown(book, form) for form in FORMS.values()}
     return {path: View(shelf[form], modified, path in POSTED) for path, form in FORMS.items()}
 
 
-def _shown(book: _Once[Book], form: Form) -> Callable[[Asked], Document]:
+def _shown(book: Once[Book], form: Form) -> Callable[[Asked], Document]:
     if form in PAGED:
         return lambda asked: form(book(), asked)
-    whole = _Once(lambda: form(book(), PLAIN))
+    whole = Once(lambda: form(book(), PLAIN))
     return lambda _: whole()
-
-
-class _Once(Generic[T]):
-    """A value that is made when it is first asked for, by whichever thread, and then kept."""
-
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._lock = Lock()
-        self._made: list[T] = []
-
-    def __call__(self) -> T:
-        with self._lock:
-            if not self._made:
-                self._made.append(self._make())
-            return self._made[0]

@@ -12,12 +12,14 @@ from typing import Any
 from adwatch import __version__
 from adwatch.core.incidents import Incident
 from adwatch.core.mapping import Mapper, MappingError
-from adwatch.core.model import Change, Entry, Finding, Hold, Reach, Served
+from adwatch.core.model import Change, Entry, Finding, Hold, Known, Reach, Served
 from adwatch.core.render import sort_key
+from adwatch.edges.store import Store
 from adwatch.output import Output
 from adwatch.service import Service
 from adwatch.turn import Turn
 
+_RECALLED = 10
 ONLINE, DEGRADED, HELD, NOT_RUNNING = 0, 1, 2, 3
 STATES = {"online": ONLINE, "degraded": DEGRADED, "starting": DEGRADED, "held": HELD}
 
@@ -56,7 +58,7 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
             "rejected": service.store.count_rejected(),
             "held": len(held),
         },
-        "held": [_hold(hold) for hold in held],
+        "held": [hold_json(hold) for hold in held],
         "outputs": outputs,
         "listens": sorted(health.listens),
         "faults": {part: f for part, f in health.faults.items() if not _told_elsewhere(part)},
@@ -116,9 +118,10 @@ def _output(service: Service, health: Health, output: Output, *, owed: bool) -> 
     }
 
 
-def _hold(hold: Hold) -> dict[str, Any]:
+def hold_json(hold: Hold) -> dict[str, Any]:
+    """A loss that is held, as `status --json` lists it; `print` tells it from another one."""
     who = {"number": hold.number, "login": hold.login, "guid": hold.guid}
-    return {**who, "reason": hold.reason, "since": moment(hold.since)}
+    return {**who, "reason": hold.reason, "since": moment(hold.since), "print": hold.print}
 
 
 def _hold_line(hold: Mapping[str, Any]) -> str:
@@ -256,7 +259,7 @@ def change_json(change: Change) -> dict[str, Any]:
 
 def hold_text(hold: Hold) -> str:
     """A loss that is held, for people."""
-    return _hold_line(_hold(hold))
+    return _hold_line(hold_json(hold))
 
 
 def told(service: Service, turn: Turn) -> dict[str, Any]:
@@ -283,20 +286,13 @@ def explain(service: Service, finding: Finding) -> dict[str, Any]:
     known = service.store.known(
         frozenset({entry.guid}), [candidate.key] if candidate.key else [], time.time()
     )
-    served, hold = known.served.get(entry.guid), known.holds.get(entry.guid)
+    served = known.served.get(entry.guid)
     reasons = []
     if not finding.in_scope:
         reasons.append(finding.outside)
     if candidate.reason:
         reasons.append(candidate.reason)
-    reasons += [
-        f"output {r.output}: {r.reason}" if r.output else r.reason
-        for r in known.rejections.get(entry.guid, ())
-        if r.reason != candidate.reason
-    ]
-    if hold is not None:
-        state = hold.verdict or "waits for a person"
-        reasons.append(f"its removal is held ({hold.reason}) and {state}")
+    reasons += _rejected(known, entry.guid, candidate.reason) + _held(known, entry.guid)
     if not reasons and served is None:
         reasons.append("the next sync will serve it")
     return {
@@ -308,6 +304,47 @@ def explain(service: Service, finding: Finding) -> dict[str, Any]:
         "peer": peers([served])[0] if served else None,
         "reasons": reasons,
     }
+
+
+def recall(store: Store, who: str) -> list[dict[str, Any]]:
+    """What the store alone says of whoever `who` names, in the form of `explain`."""
+    found = sorted(store.find(who))[:_RECALLED]
+    known = store.known(frozenset(found), [], time.time())
+    return [_recalled(known, guid) for guid in found]
+
+
+def _recalled(known: Known, guid: str) -> dict[str, Any]:
+    candidate, served = known.candidates.get(guid), known.served.get(guid)
+    reasons = [candidate.reason] if candidate is not None and candidate.reason else []
+    if candidate is None:
+        reasons.append("it was not in scope when AD was read last")
+    reasons += _rejected(known, guid, candidate.reason if candidate else "")
+    reasons += _held(known, guid)
+    peer = served.peer if served else candidate.peer if candidate else None
+    return {
+        "guid": guid,
+        "dn": candidate.dn if candidate else served.peer.dn if served else "",
+        "in_scope": candidate is not None,
+        "attributes": {},
+        "mapping": dict(peer.values()) if peer else {},
+        "peer": peers([served])[0] if served else None,
+        "reasons": reasons,
+    }
+
+
+def _rejected(known: Known, guid: str, told: str) -> list[str]:
+    return [
+        f"output {r.output}: {r.reason}" if r.output else r.reason
+        for r in known.rejections.get(guid, ())
+        if r.reason != told
+    ]
+
+
+def _held(known: Known, guid: str) -> list[str]:
+    hold = known.holds.get(guid)
+    if hold is None:
+        return []
+    return [f"its removal is held ({hold.reason}) and {hold.verdict or 'waits for a person'}"]
 
 
 def _shown(entry: Entry, mapper: Mapper, secret: str | None) -> dict[str, list[str]]:

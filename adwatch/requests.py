@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from threading import Event
-from typing import Any
+from threading import Event, Lock
+from typing import Any, Final
 
+from adwatch.core.pace import NEVER
 from adwatch.errors import AdwatchError
+
+_BUSY: Final = "adwatch is reading AD just now and did not get round to it; nothing was done"
 
 
 @dataclass(slots=True)
@@ -18,6 +22,8 @@ class _Request:
     said: dict[str, Any]
     answer: dict[str, Any] = field(default_factory=dict)
     answered: Event = field(default_factory=Event)
+    begun: Lock = field(default_factory=Lock)
+    """Taken once: by the loop that begins it, or by who asked and waits no longer."""
 
 
 class Requests:
@@ -32,14 +38,22 @@ class Requests:
         """Whether somebody waits for an answer."""
         return not self._queue.empty()
 
-    def hand_over(self, said: dict[str, Any], wake: Callable[[], None]) -> dict[str, Any]:
-        """On any thread: wakes the loop, and waits for its answer."""
+    def hand_over(
+        self, said: dict[str, Any], wake: Callable[[], None], within_s: float = NEVER
+    ) -> dict[str, Any]:
+        """On any thread: wakes the loop, and waits for its answer.
+
+        What the loop has not begun `within_s` is not done at all.
+        """
+        until = time.monotonic() + within_s
         request = _Request(said)
         self._queue.put(request)
         wake()
-        while not request.answered.wait(1.0):
+        while not request.answered.wait(min(1.0, within_s)):
             if self._stop.is_set():
                 return {"exit": 1, "error": "adwatch is being stopped"}
+            if time.monotonic() >= until and request.begun.acquire(blocking=False):
+                return {"exit": 1, "error": _BUSY}
         return request.answer
 
     def answer(
@@ -51,6 +65,8 @@ class Requests:
                 request = self._queue.get_nowait()
             except Empty:
                 return
+            if not request.begun.acquire(blocking=False):
+                continue
             try:
                 request.answer = do(request.said)
             except AdwatchError as error:

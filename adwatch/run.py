@@ -26,14 +26,17 @@ from adwatch.edges.signals import Signals, exit_by
 from adwatch.edges.systemd import Systemd
 from adwatch.edits import Edition, Edits
 from adwatch.errors import CredentialsError, DamagedError, StoreError
+from adwatch.inquiry import Inquiry
 from adwatch.listeners import Listeners
 from adwatch.metrics import machine_views
 from adwatch.names import CallerNames
+from adwatch.orders import Orders
 from adwatch.pages import Pages
 from adwatch.refusal import Refusal
-from adwatch.report import Health, fresh, headline, judged, moment, status, told
+from adwatch.report import Health, fresh, headline, moment, status
 from adwatch.requests import Requests
 from adwatch.service import Service
+from adwatch.statuspage import StatusPage
 from adwatch.troubles import Troubles
 from adwatch.turn import Turn
 from adwatch.wiring import make_tempo
@@ -43,6 +46,7 @@ log = logging.getLogger(__name__)
 _LOCK_WITHIN_S: Final = 3.0  # for a command that is at work just now
 _EXIT_WITHIN_S: Final = 2.0  # of the 3 s that are promised; a busy machine is late
 _LOOK_AGAIN_S: Final = 2.0  # at a password that was refused, or a reload that may hang
+_ORDERED_S: Final = 15.0  # for the loop to begin what the status page hands it
 _REMEMBER_S: Final = 60.0
 
 
@@ -75,13 +79,18 @@ class Runner:
         self._remembered_at = 0.0
         self._connected_since = 0.0
         self._pace: Pace
+        self._orders = Orders(service, self._turn, self._note_beside)
+        self._page = StatusPage(
+            edition.parts, service.store, Inquiry(), self._order, lambda: self._alive_at
+        )
         self._equip(edition)
 
     def _equip(self, edition: Edition) -> None:
         """What the loop uses of a configuration beside the service and the alerts."""
         store, directory = self._service.store, self._service.directory
         machines = machine_views(lambda: self._status, self._tally, lambda: self._alive_at)
-        self._pages = Pages(store, edition.web, machines)
+        self._page.change(edition.parts)
+        self._pages = Pages(store, edition.web, {**machines, **self._page.views()})
         self._names = CallerNames(store, edition.agi)
         self._listeners.change({"http": edition.web, "agi": edition.agi})
         wanted = edition.parts.config.contacts is not None
@@ -176,7 +185,7 @@ class Runner:
         self._alive()
         for name, fault in self._listeners.open(time.monotonic(), random.random()):  # noqa: S311
             self._troubles.told(name, fault)
-        self._requests.answer(self._do, self._publish_status)
+        self._requests.answer(self._orders.do, self._show)
         self._mind_store()
         self._look_after_files()
         if self._woken.is_set():
@@ -348,6 +357,7 @@ class Runner:
         self._health.listens = self._listeners.listening
         self._health.incidents = self._telling.incidents
         self._status = status(self._service, self._health, time.time())
+        self._page.renew(self._status, self._pages.served)
         self._systemd.status(headline(self._status))
 
     def _remember(self) -> None:
@@ -372,23 +382,9 @@ class Runner:
             return {"exit": 0, "status": fresh(self._status, self._health, time.time())}
         return self._requests.hand_over(said, self._wake.set)
 
-    def _do(self, said: dict[str, Any]) -> dict[str, Any]:
-        command = said.get("command")
-        if command == "sync":
-            turn = self._turn("poll")
-            if "directory" not in turn.faults and self._service.store.owed("compare"):
-                turn = turn.then(self._turn("compare"))
-            return told(self._service, turn)
-        if command in ("approved", "dismissed"):
-            held, turn = self._service.judge(command)
-            self._note_beside(turn)
-            return judged(held, turn)
-        if command == "rotate":
-            peer = self._service.peer(str(said.get("guid")))
-            turn = self._service.rotate(peer)
-            self._note_beside(turn)
-            return {**told(self._service, turn), "secret": self._service.secret(peer)}
-        return {"exit": 2, "error": f"the running adwatch does not know {command!r}"}
+    def _order(self, said: dict[str, Any]) -> dict[str, Any]:
+        """On a thread of the HTTP server: the same, for somebody who does not wait for ever."""
+        return self._requests.hand_over(said, self._wake.set, _ORDERED_S)
 
     def _note_beside(self, turn: Turn) -> None:
         """Notes a turn that asked the directory nothing, and so proves nothing of it."""

@@ -166,6 +166,14 @@ class Http(Part):
     """File with the token that visitors must show."""
     allow: tuple[kinds.Cidr, ...] = ()
     """Networks whose visitors are let in; none: whoever has the token, else this machine."""
+    approve: kinds.Flag = False
+    """Whether the status page has buttons to approve and reject what is held; needs token_file."""
+
+    def clashes(self) -> Iterator[Wrongness]:
+        """Nobody decides who has not shown a token."""
+        if self.approve and self.token_file is None:
+            message = "lets visitors decide without a token; set token_file, too"
+            yield Wrongness(("approve",), message, (("approve",), ("token_file",)))
 
 
 class Contacts(Part):

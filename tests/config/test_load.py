@@ -397,6 +397,14 @@ def test_networks(network, expected, lines):
     ]
 
 
+def test_nobody_decides_on_the_status_page_without_a_token(lines, config):
+    assert lines(f"{HEAD}http:\n  approve: true\n") == [
+        "config.yaml:6:12: http.approve: lets visitors decide without a token; set token_file, too"
+    ]
+    assert config("http: {approve: yes, token_file: token}\n").http.approve is True
+    assert config("http: {}\n").http.approve is False
+
+
 def test_several_faults_at_once_in_the_order_of_the_file(lines):
     text = """\
 state: [/a]

@@ -17,8 +17,8 @@ from program import wait_for
 from system.samba import free_port
 
 from adwatch.core.page import Asked, Document
-from adwatch.edges import web as module
 from adwatch.edges.web import Gate, View, Web
+from adwatch.edges.web import server as module
 from adwatch.errors import AdwatchError
 from adwatch.listeners import Listeners
 

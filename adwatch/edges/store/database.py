@@ -327,6 +327,15 @@ class Store(Outbox):
         )
         return [rows.change(row) for row in reversed(found)]
 
+    def latest(self, limit: int) -> list[tuple[int, Change]]:
+        """The latest changes, oldest first, each with its number, which only grows."""
+        found = self._rows(
+            "SELECT at, what, guid, number, login, fields, reason, id FROM history"
+            " ORDER BY id DESC LIMIT ?",
+            (limit,),
+        )
+        return [(row[-1], rows.change(row[:-1])) for row in reversed(found)]
+
     def owe(self, debt: Debt) -> None:
         """Writes a debt down; an older one of the same kind and subject stands."""
         self._run(
