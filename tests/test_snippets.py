@@ -219,7 +219,7 @@ def compose(words: list[str]) -> None:
     texts = texts or [yaml.safe_load((ROOT / "docker" / "try" / "compose.yaml").read_text())]
     services = {name for text in texts for name in text["services"]}
     verb = next(word for word in words[1:] if word not in ("-f", *files))
-    assert verb in ("up", "exec", "stop", "down")
+    assert verb in ("up", "exec", "stop", "start", "down")
     if verb in ("exec", "stop"):
         assert words[words.index(verb) + 1] in services
 
