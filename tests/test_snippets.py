@@ -220,7 +220,7 @@ def compose(words: list[str]) -> None:
     services = {name for text in texts for name in text["services"]}
     verb = next(word for word in words[1:] if word not in ("-f", *files))
     assert verb in ("up", "exec", "stop", "start", "down")
-    if verb in ("exec", "stop"):
+    if verb in ("exec", "stop", "start"):
         assert words[words.index(verb) + 1] in services
 
 
