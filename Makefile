@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
   $$p $(NEW_ENOUGH) 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
+WORKERS ?= 2
 
 .PHONY: help setup demo test soak crash lint bench lock docs dist deb clean
 
@@ -26,8 +27,9 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## the main job, against a Samba AD that it starts itself
 	@PYTHONPATH=tests $(BIN)/python docker/demo.py
 
-test: $(READY) lint ## everything: lint, unit, contract and system tests
-	timeout --signal=INT --kill-after=60 2640 $(BIN)/pytest
+test: $(READY) lint ## everything: lint, unit, contract and system tests; WORKERS= at a time
+	timeout --signal=INT --kill-after=60 2640 $(BIN)/pytest \
+	  --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 soak: $(READY) crash ## that, an outage in real time, the state machine for 15 minutes each: SOAK_S=, JOBS=
 	PYTHONPATH=tests $(BIN)/python -m system.faults.soak
