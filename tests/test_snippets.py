@@ -259,6 +259,7 @@ PROGRAMS: Final[Mapping[str, Callable[[list[str]], None] | str]] = {
     "cd": go_to,
     "curl": fetch,
     "apt-get": "tests/system/test_deb.py",
+    "runuser": "tests/system/test_deb.py",
     "ldapsearch": "tests/system/samba.py",
 }
 # Pages whose shell commands a test runs as they stand, or that have one like them.

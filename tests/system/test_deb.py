@@ -150,6 +150,7 @@ def serves_after_init(machine: Machine, dc: SambaDC) -> None:
     assert "[100]" in machine.done("runuser", "-u", "asterisk", "--", "cat", OUTPUT)
     wait_for("the state", lambda: "online" in machine.unit("StatusText")[0])
     assert "online" in machine.done("adwatch", "status")
+    assert "✗" not in machine.done("runuser", "-u", "adwatch", "--", "adwatch", "check")
 
 
 def follows_edits(machine: Machine) -> None:
