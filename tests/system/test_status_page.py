@@ -293,7 +293,7 @@ def test_search_and_explain_and_what_is_hostile(
         count = 1 if words == HOSTILE else 0
         expect(page.locator('[data-part="peers"] > .hint')).to_contain_text(f"{count} peer")
 
-    for who, head in (("7701", "Served as 7701 ivanova"), ("nobody", "No peer")):
+    for who, head in (("ivanova", "Served as 7701 ivanova"), ("nobody", "No peer")):
         page.locator("#who").fill(who)
         page.get_by_role("button", name="Explain").click()
         expect(page.locator("#answer h3").first).to_have_text(head)

@@ -68,7 +68,8 @@ class Web:
                 "end what listens there, or choose another address in http.listen",
             ) from error
         self._closed = Event()  # those who still follow keep the one before
-        Thread(target=self._accept, args=(self._socket,), name="http", daemon=True).start()
+        work = (self._socket, self._closed)
+        Thread(target=self._accept, args=work, name="http", daemon=True).start()
 
     def close(self) -> None:
         """Stops listening; answers on their way are finished by their threads.
@@ -82,8 +83,8 @@ class Web:
             self._socket.close()
             self._socket = None
 
-    def _accept(self, listening: socket.socket) -> None:
-        failing, closed = False, self._closed
+    def _accept(self, listening: socket.socket, closed: Event) -> None:
+        failing = False
         while not closed.is_set():
             try:
                 connection, address = listening.accept()
@@ -93,16 +94,16 @@ class Web:
                     failing = True
                     log.warning(line("http", cause=error))
                 continue
-            self._take(connection, address[0])
+            self._take(connection, address[0], closed)
 
-    def _take(self, connection: socket.socket, address: str) -> None:
+    def _take(self, connection: socket.socket, address: str, closed: Event) -> None:
         """Has a connection served on a thread of its own, once there is a place for it."""
         known = self.gate.knows(address)
         room = self._guests if known else self._strangers
         if not room.acquire(blocking=known):
             connection.close()
             return
-        work = (connection, address, room)
+        work = (connection, address, room, closed)
         try:
             Thread(target=self._serve, args=work, name="http", daemon=True).start()
         except RuntimeError as error:  # as many threads as the system allows
@@ -110,9 +111,11 @@ class Web:
             connection.close()
             room.release()
 
-    def _serve(self, connection: socket.socket, address: str, room: BoundedSemaphore) -> None:
+    def _serve(
+        self, connection: socket.socket, address: str, room: BoundedSemaphore, closed: Event
+    ) -> None:
         talk = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_MOST)
-        closed, follow = self._closed, None
+        follow = None
         try:
             with connection:
                 try:
