@@ -224,14 +224,9 @@ def history(given: Any) -> int:
 
 def render(given: Any) -> int:
     """Prints configuration and nothing else, whatever is wrong: Asterisk reads stderr too."""
-    from adwatch.lastgood import UNUSABLE, last_good, refuse_reload
+    from adwatch import lastgood
 
-    text = last_good(path_of(given), given.output)
-    if text is None:
-        refuse_reload(sys.stdout.fileno())
-    sys.stdout.buffer.write(UNUSABLE if text is None else text)
-    sys.stdout.buffer.flush()
-    return 0 if text is not None else 1
+    return lastgood.render(str(path_of(given)), given.output)
 
 
 def secret(given: Any) -> int:

@@ -25,11 +25,12 @@ from yaml.events import (
     ScalarEvent,
 )
 
+from adwatch.config import quick
+from adwatch.config.quick import STATE
 from adwatch.errors import ConfigError, Fault
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 20
-STATE: Final = "/var/lib/adwatch"
 OUTPUT: Final = "/etc/asterisk/adwatch/users.conf"
 OUTPUT_NAME: Final = "users"
 
@@ -37,7 +38,7 @@ Position = tuple[int, int]
 """Line and column, both from 1."""
 Way = tuple[str | int, ...]
 """Keys and list indexes from the top, such as ("outputs", 0, "path")."""
-DEFAULT_PATH: Final = Path("/etc/adwatch/config.yaml")
+DEFAULT_PATH: Final = Path(quick.DEFAULT_PATH)
 
 # PyYAML's own: what it would stop at, one by one.
 _UNPRINTABLE = re.compile(

@@ -173,6 +173,30 @@ def test_render_loads_neither_pydantic_nor_jinja_nor_ldap(adwatch: Adwatch) -> N
     assert os.spawnlp(os.P_WAIT, "python3", _python(), "-c", code) == 0
 
 
+def test_render_as_a_program_loads_no_parser_of_yaml_or_of_command_lines(
+    adwatch: Adwatch,
+) -> None:
+    code = (
+        "import sys; from adwatch.__main__ import main;"
+        f"sys.argv[1:] = ['render', 'users', '-c', {str(adwatch.config)!r}];"
+        "assert main() == 0;"
+        "assert not {'yaml', 'dataclasses', 'argparse', 'typing', 'pathlib'} & set(sys.modules)"
+    )
+    state = adwatch.folder / "state" / "outputs"
+    state.mkdir(parents=True)
+    (state / "users").write_text("[502](lan)\n")
+    assert os.spawnlp(os.P_WAIT, "python3", _python(), "-S", "-c", code) == 0
+
+
+@pytest.mark.parametrize("words", [["users", "extra"], ["--bogus", "users"], []])
+def test_render_refuses_other_words_as_every_command_does(
+    adwatch: Adwatch, words: list[str]
+) -> None:
+    done = adwatch("render", *words)
+    assert done.returncode == 2
+    assert "usage: adwatch" in done.stderr
+
+
 def _python() -> str:
     import sys
 
