@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from adwatch.config.load import load
-from adwatch.config.source import STATE
+from adwatch.config.quick import STATE
 from adwatch.core.model import Rejection
 from adwatch.edges.directory.locate import domain_controllers
 from adwatch.errors import (

@@ -19,11 +19,11 @@ from adwatch.config.directory import Directory, Tls
 from adwatch.config.kinds import Section
 from adwatch.config.outputs import Output, Peers
 from adwatch.config.part import Part, one_secret
+from adwatch.config.quick import STATE
 from adwatch.config.source import (
     DEFAULT_PATH,
     OUTPUT,
     OUTPUT_NAME,
-    STATE,
     Marks,
     Position,
     Way,

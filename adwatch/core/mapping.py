@@ -204,7 +204,14 @@ class Mapper:
             return None
         source = "".join(f"{{% set {field} = ({e}) %}}" for field, e in self._unit.items())
         template = _environment().from_string(source)
-        return lambda names: vars(template.make_module(names))
+
+        def evaluate(names: dict[str, Any]) -> Mapping[str, Any]:
+            context = template.new_context(names, shared=True)  # there are no globals to add
+            for _ in template.root_render_func(context):
+                pass
+            return context.vars
+
+        return evaluate
 
     def fields(self, entry: Entry) -> dict[str, str]:
         """The mapped fields of an entry. Raises MappingError naming the field that failed."""

@@ -61,6 +61,18 @@ def refuse_unsafe(field: str, text: str) -> None:
         )
 
 
+def surely_safe(*texts: str) -> bool:
+    """Whether `refuse_unsafe` would take every text; False where it has to be asked.
+
+    What is printable has no control characters, surrogates or blanks but U+0020.
+    """
+    joined = "|".join(texts)
+    if not joined.isprintable():
+        return False
+    ends = " |" in joined or "| " in joined or joined[:1] == " " or joined[-1:] == " "
+    return not ends
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One object as the directory gave it.
@@ -144,6 +156,9 @@ class Peer:
     def __post_init__(self) -> None:
         if not NUMBER.match(self.number):
             raise UnsafeText(number_fault(self.number), "number")
+        rest = self.name, self.email, self.context, self.call_group, self.pickup_group
+        if surely_safe(*rest, self.mobile, self.secret, *(value for _, value in self.extra)):
+            return
         for what, text in (*self.values(), ("secret", self.secret)):
             refuse_unsafe(what, text)
 

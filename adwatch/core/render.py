@@ -16,7 +16,14 @@ from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined
 from jinja2.loaders import PackageLoader
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from adwatch.core.model import MAPPED, Peer, UnsafeText, character, refuse_unsafe
+from adwatch.core.model import (
+    MAPPED,
+    Peer,
+    UnsafeText,
+    character,
+    refuse_unsafe,
+    surely_safe,
+)
 from adwatch.core.secrets import ha1, pin
 from adwatch.core.words import octets
 
@@ -29,6 +36,7 @@ _RESERVED = {
     "sip.conf": ("general", "authentication"),
     "pjsip.conf": ("global", "system"),
 }
+_IDENTITY = ("guid", "dn", "login")
 _OPTIONS = ("template", "endpoint", "auth", "aor", "context", "tech")
 _NO_OPTIONS: dict[str, str | bool] = dict.fromkeys(_OPTIONS, "")
 # Between the fields of a mailbox stands a comma, and nothing escapes one (app_voicemail.c).
@@ -37,6 +45,8 @@ _FORBIDDEN = {"voicemail.conf": ",", "hints.conf": ",${}()"}
 _GROUP = r"(?:[0-5]?\d|6[0-3])"
 _GROUPS = re.compile(rf"{_GROUP}(?:-{_GROUP})?(?:,{_GROUP}(?:-{_GROUP})?)*\Z", re.ASCII)
 _MASK = re.compile(r"(?im)^(\s*(?:secret|md5secret|password|md5_cred)\s*=>?\s*)\S.*$")
+_MOST_OCTETS = 4  # of a character in UTF-8
+_ODD = re.compile(r"[\[#\]]")  # what begins or ends the name of a section, or begins a directive
 _PIN = re.compile(r"(?m)^([ +-]?\S+ => )-?[0-9]{4,}(?=,)")  # in a unified diff, too
 
 
@@ -66,6 +76,7 @@ class Renderer:
     """What each field is made of, for the reasons of rejections."""
     _fragments: dict[str, tuple[Peer, str, str]] = field(default_factory=dict)
     _template: Any = None
+    _fixed: dict[str, Any] = field(default_factory=dict)
 
     def fragment(self, peer: Peer) -> str:
         """The lines of one peer, ended by a line end.
@@ -93,6 +104,8 @@ class Renderer:
         """Raises RenderError where the template can't be used for anybody."""
         if self._template is None:
             self._template = _load(self.form)
+            options = _NO_OPTIONS | dict(self.form.options)
+            self._fixed = {"options": options, "realm": REALM}
 
     def refusal(self, peer: Peer) -> str:
         """Why this output can't hold `peer`, empty where it can."""
@@ -113,15 +126,18 @@ class Renderer:
     def _render(self, peer: Peer, secret: str) -> str:
         self.check()
         try:
-            context = self._template.new_context(_variables(peer, secret, self.form))
+            variables = self._template.globals | _variables(peer, secret, self.form) | self._fixed
+            context = self._template.new_context(variables, shared=True)
             pieces: list[str] = list(self._template.root_render_func(context))
         except UnsafeText:
             raise
         except Exception as error:  # the admin's template may raise anything
             raise RenderError(f"the template {self.form.name} fails: {error}") from error
-        _refuse_structure(pieces)
+        if any(piece.__class__ is _Value and _ODD.search(piece) for piece in pieces):
+            _refuse_structure(pieces)
         text = "".join(pieces).strip("\n") + "\n"
-        if any(len(line.encode()) > _MAX_LINE for line in text.split("\n")):
+        long = len(text) * _MOST_OCTETS > _MAX_LINE
+        if long and any(len(line.encode()) > _MAX_LINE for line in text.split("\n")):
             longest = max((p for p in pieces if isinstance(p, _Value)), key=len, default=None)
             name = _field_of(longest)
             what = f"{name or 'a value'} would make a line of more than {_MAX_LINE} bytes"
@@ -154,16 +170,14 @@ def sort_key(peer: Peer) -> tuple[str, str]:
 
 
 def _variables(peer: Peer, secret: str, form: Format) -> dict[str, Any]:
-    options = _NO_OPTIONS | dict(form.options)
-    hashed = bool(options.get("hash"))
-    given = {"pin": pin(secret)}
-    given |= {name: getattr(peer, name) for name in MAPPED}
-    given |= {"guid": peer.guid, "dn": peer.dn, "login": peer.login}
-    values = {name: _Named(value, name) for name, value in (*given.items(), *peer.extra)}
+    hashed = ("hash", True) in form.options
+    values = {name: _checked(getattr(peer, name), name) for name in MAPPED}
+    values |= {name: _Named(getattr(peer, name), name) for name in _IDENTITY}
+    if form.source or form.name == "voicemail.conf":
+        values["pin"] = _Named(pin(secret), "pin")
+    values |= {name: _checked(value, name) for name, value in peer.extra}
     return values | {
         "peer": values,
-        "options": options,
-        "realm": REALM,
         "secret": _Named("" if hashed else secret, "secret"),
         "ha1": ha1(peer.number, REALM, secret) if hashed else "",
     }
@@ -190,6 +204,11 @@ class _Value(_Named):
         return self
 
 
+def _checked(text: str, field: str) -> _Named:
+    """A field that `Peer` has looked at; where nothing in it is escaped, as it will stand."""
+    return _Named(text, field) if ";" in text else _Value(text, field)
+
+
 def _field_of(value: object) -> str:
     return value.field if isinstance(value, _Named) else ""
 
@@ -199,11 +218,14 @@ def escape(value: object) -> str:
 
     `\;` is the escape for a comment sign, `;--` included (measured on 16.28 and 22.10).
     """
+    if value.__class__ is _Value and ";" not in value:  # type: ignore[operator]
+        return value  # type: ignore[return-value]
     if isinstance(value, Undefined):
         str(value)  # a StrictUndefined raises here and says which name it was
     text = value if isinstance(value, str) else str(value)
     name = _field_of(value)
-    refuse_unsafe(name, text)
+    if not surely_safe(text):
+        refuse_unsafe(name, text)
     return _Value(text.replace(";", "\\;"), name)
 
 
@@ -219,6 +241,8 @@ def quoted(value: str) -> str:
 def _escape_for(form: Format) -> Callable[[object], str]:
     """The escaper of a format: what bites within its lines is refused as well."""
     forbidden = "" if form.source else _FORBIDDEN.get(form.name, "")
+    if not forbidden:
+        return escape
 
     def escape_here(value: object) -> str:
         escaped = escape(value)

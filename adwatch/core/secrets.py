@@ -10,6 +10,8 @@ KEY_OCTETS = 32
 _LENGTH = 24
 # Without 0 O 1 l I: people read secrets out over the telephone. 24 of 56 are 139 bits.
 _ALPHABET = "23456789abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ"
+_PAIRS = [first + second for second in _ALPHABET for first in _ALPHABET]  # the lower digit first
+_ALL = len(_ALPHABET) ** _LENGTH
 
 
 def derive(key: bytes, guid: str, rotation: int = 0) -> str:
@@ -18,11 +20,11 @@ def derive(key: bytes, guid: str, rotation: int = 0) -> str:
     `key` holds KEY_OCTETS octets, `guid` is dashed text, `rotation` counts from 0.
     """
     label = b"adwatch sip secret 1\0" + UUID(guid).bytes + rotation.to_bytes(8, "big")
-    number = int.from_bytes(hmac.digest(key, label, "sha256"), "big")
+    number = int.from_bytes(hmac.digest(key, label, "sha256"), "big") % _ALL
     letters = []
-    for _ in range(_LENGTH):
-        number, index = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[index])
+    for _ in range(_LENGTH // 2):
+        number, index = divmod(number, len(_PAIRS))
+        letters.append(_PAIRS[index])
     return "".join(letters)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -20,12 +21,15 @@ from adwatch.edges.directory.entries import (
     DecodeError,
     Result,
     frame,
+    read_entries,
     read_entry,
     read_message,
     read_result,
     read_sequence,
     sequence,
 )
+from adwatch.edges.directory.feeds import guid_text
+from adwatch.errors import DirectoryError
 
 
 def element(tag: int, content: bytes) -> bytes:
@@ -261,3 +265,73 @@ def test_what_is_written_reads_back(number: int, octets: bytes) -> None:
     first, second = read_sequence(sequence(number, octets))
     assert int.from_bytes(first, "big", signed=True) == number
     assert second == octets
+
+
+def one_by_one(data: bytes, number: int) -> tuple[list[tuple[str, dict[str, list[bytes]]]], int]:
+    """What `read_entries` is to give, by reading message after message."""
+    found, at = [], 0
+    while size := frame(data[at:]):
+        message = read_message(data[at : at + size])
+        if message.id != number or message.tag != SEARCH_ENTRY:
+            break
+        found.append(read_entry(message.body))
+        at += size
+    return found, at
+
+
+def both(dn: str, values: dict[str, list[bytes]]) -> tuple[str, dict[str, list[bytes]]]:
+    return dn, values
+
+
+@given(st.lists(st.dictionaries(names, values, max_size=4), max_size=5), st.integers(0, 40))
+def test_many_at_once_are_the_same_as_one_by_one(
+    listed: list[dict[str, list[bytes]]], cut: int
+) -> None:
+    data = b"".join(entry(7, f"CN={at}", attributes) for at, attributes in enumerate(listed))
+    data += done(0, "") + entry(7, "CN=behind", {})
+    whole = read_entries(data, 7, both)
+    assert whole == one_by_one(data, 7)
+    assert len(whole[0]) == len(listed)
+    assert read_entries(data[: len(data) - cut], 7, both) == one_by_one(data[: len(data) - cut], 7)
+    assert read_entries(data, 8, both) == ([], 0)
+
+
+@given(
+    st.dictionaries(names, values, min_size=1, max_size=3),
+    st.binary(min_size=1, max_size=4),
+    st.integers(0, 200),
+)
+def test_spoilt_octets_give_the_same_entries_at_once_as_one_by_one_or_an_error(
+    attributes: dict[str, list[bytes]], spoilt: bytes, at: int
+) -> None:
+    data = bytearray(entry(7, "CN=a", attributes) + entry(7, "CN=b", {"cn": [b"x"]}))
+    data[at : at + len(spoilt)] = spoilt
+    try:
+        wanted = one_by_one(bytes(data), 7)
+    except DecodeError:
+        with pytest.raises(DecodeError):  # at once, or from who reads what stands behind them
+            read_message(bytes(data[read_entries(bytes(data), 7, both)[1] :]))
+        return
+    assert read_entries(bytes(data), 7, both) == wanted
+
+
+def test_entries_come_as_their_octets_do() -> None:
+    data = b"".join(entry(7, f"CN={at}", {"cn": [b"x" * at]}) for at in range(0, 300, 50))
+    buffer, found = bytearray(), []
+    for octet in data:
+        buffer.append(octet)
+        taken, read = read_entries(bytes(buffer), 7, both)
+        found += taken
+        del buffer[:read]
+    assert (found, len(buffer)) == (one_by_one(data, 7)[0], 0)
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_a_guid_is_written_as_python_writes_it(octets: bytes) -> None:
+    assert guid_text(octets) == str(UUID(bytes_le=octets))
+
+
+@pytest.mark.parametrize("octets", [b"", b"x" * 15, b"x" * 17])
+def test_what_is_no_guid_is_a_fault_of_the_directory(octets: bytes) -> None:
+    with pytest.raises(DirectoryError, match="objectGUID"):
+        guid_text(octets)

@@ -6,8 +6,12 @@ Everything here raises DecodeError for octets that are not exactly what the RFC 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from functools import lru_cache
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 SEARCH_ENTRY: Final = 0x64
 SEARCH_DONE: Final = 0x65
@@ -68,23 +72,25 @@ def _expect(data: bytes | bytearray, at: int, end: int, tag: int) -> tuple[int, 
     return start, stop
 
 
-def frame(buffer: bytes | bytearray) -> int:
-    """How many octets the first message in `buffer` takes, 0 while it is not all there."""
-    if not buffer:
+def frame(buffer: bytes | bytearray, at: int = 0) -> int:
+    """How many octets the message at `at` in `buffer` takes, 0 while it is not all there."""
+    here = len(buffer) - at
+    if not here:
         return 0
-    if buffer[0] != _SEQUENCE:
-        raise DecodeError(f"a message begins with 0x{buffer[0]:02x}")
-    if len(buffer) < 2:
+    if buffer[at] != _SEQUENCE:
+        raise DecodeError(f"a message begins with 0x{buffer[at]:02x}")
+    if here < 2:
         return 0
-    length, at = buffer[1], 2
+    length, octets = buffer[at + 1], 2
     if length & 0x80:
         count = length & 0x7F
         if not 0 < count <= _MAX_LENGTH_OCTETS:
             raise DecodeError("a message has a length that can't be")
-        if len(buffer) < 2 + count:
+        octets += count
+        if here < octets:
             return 0
-        length, at = int.from_bytes(buffer[2 : 2 + count], "big"), 2 + count
-    return at + length if len(buffer) >= at + length else 0
+        length = int.from_bytes(buffer[at + 2 : at + octets], "big")
+    return octets + length if here >= octets + length else 0
 
 
 def read_message(data: bytes) -> Message:
@@ -121,25 +127,97 @@ def _read_controls(data: bytes, at: int, end: int) -> dict[str, bytes]:
 
 def read_entry(body: bytes) -> tuple[str, dict[str, list[bytes]]]:
     """A SearchResultEntry's DN and its attributes by lower-case name, values as octets."""
-    end = len(body)
-    start, at = _expect(body, 0, end, _OCTETS)
-    dn = body[start:at].decode("utf-8", "surrogateescape")
-    at, stop = _expect(body, at, end, _SEQUENCE)
+    return _entry(body, 0, len(body))
+
+
+def read_entries(
+    data: bytes, number: int, take: Callable[[str, dict[str, list[bytes]]], T]
+) -> tuple[list[T], int]:
+    """The entries that answer request `number` at the beginning of `data`, each taken by `take`.
+
+    Ends before the first message that is not all there, or is another one. Gives also how many
+    octets were read. Raises DecodeError as `read_message` and `read_entry` do.
+    """
+    found: list[T] = []
+    at = 0
+    while True:
+        size = frame(data, at)
+        if not size:
+            return found, at
+        end = at + size
+        start = end - size + _header_octets(data, at)
+        begin, start = _expect(data, start, end, _INTEGER)
+        if int.from_bytes(data[begin:start], "big", signed=True) != number:
+            return found, at
+        tag, begin, stop = _header(data, start, end)
+        if tag != SEARCH_ENTRY:
+            return found, at
+        if stop < end:
+            _read_controls(data, stop, end)
+        found.append(take(*_entry(data, begin, stop)))
+        at = end
+
+
+def _header_octets(data: bytes, at: int) -> int:
+    """How long the header at `at` is, which `frame` has looked at."""
+    length = data[at + 1]
+    return 2 + (length & 0x7F if length & 0x80 else 0)
+
+
+def _entry(data: bytes, at: int, end: int) -> tuple[str, dict[str, list[bytes]]]:
+    start, at = _expect(data, at, end, _OCTETS)
+    dn = data[start:at].decode("utf-8", "surrogateescape")
+    at, stop = _expect(data, at, end, _SEQUENCE)
     if stop != end:
         raise DecodeError("an entry is followed by other octets")
     attributes: dict[str, list[bytes]] = {}
-    while at < end:
-        item, at = _expect(body, at, end, _SEQUENCE)
-        start, item = _expect(body, item, at, _OCTETS)
-        name = body[start:item].decode("ascii", "replace").lower()
-        item, stop = _expect(body, item, at, _SET)
-        if stop != at:
-            raise DecodeError("an attribute is followed by other octets")
-        values = attributes.setdefault(name, [])
-        while item < at:
-            start, item = _expect(body, item, at, _OCTETS)
-            values.append(body[start:item])
+    try:
+        while at < end:
+            at = _attribute(data, at, end, attributes)
+    except IndexError:
+        raise DecodeError("an element is cut off in its header") from None
     return dn, attributes
+
+
+def _attribute(data: bytes, at: int, end: int, attributes: dict[str, list[bytes]]) -> int:
+    """Adds the attribute at `at` and gives where it ends.
+
+    Headers are read in place here, since this is what a first reading does most: one whose
+    length takes a single octet is whole exactly where its content is. An IndexError is one that
+    is cut off at the end of `data`.
+    """
+    length = data[at + 1]
+    item, stop = at + 2, at + 2 + length
+    if data[at] != _SEQUENCE or length & 0x80 or stop > end:
+        item, stop = _expect(data, at, end, _SEQUENCE)
+    length = data[item + 1]
+    start, at = item + 2, item + 2 + length
+    if data[item] != _OCTETS or length & 0x80 or at > stop:
+        start, at = _expect(data, item, stop, _OCTETS)
+    name = _name(data[start:at])
+    length = data[at + 1]
+    item, last = at + 2, at + 2 + length
+    if data[at] != _SET or length & 0x80 or last > stop:
+        item, last = _expect(data, at, stop, _SET)
+    if last != stop:
+        raise DecodeError("an attribute is followed by other octets")
+    values = attributes.get(name)
+    if values is None:
+        values = attributes[name] = []
+    while item < stop:
+        length = data[item + 1]
+        start, at = item + 2, item + 2 + length
+        if data[item] != _OCTETS or length & 0x80 or at > stop:
+            start, at = _expect(data, item, stop, _OCTETS)
+        values.append(data[start:at])
+        item = at
+    return stop
+
+
+@lru_cache(maxsize=1024)
+def _name(octets: bytes) -> str:
+    """An attribute's name in lower case; the same few come again with every entry."""
+    return octets.decode("ascii", "replace").lower()
 
 
 def read_result(body: bytes) -> Result:

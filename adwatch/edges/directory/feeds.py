@@ -105,7 +105,12 @@ def only(session: Session, rows: Iterator[Row]) -> Row:
 
 def guid_text(octets: bytes) -> str:
     """An objectGUID's 16 octets as dashed lower-case text."""
-    return str(UUID(bytes_le=octets))
+    if len(octets) != 16:
+        raise DirectoryError(f"an objectGUID has {len(octets)} octets where 16 are expected")
+    # The first three fields are little-endian (MS-DTYP 2.3.4.2); UUID() takes four times as long.
+    h = octets.hex()
+    first = f"{h[6:8]}{h[4:6]}{h[2:4]}{h[:2]}-{h[10:12]}{h[8:10]}-{h[14:16]}{h[12:14]}"
+    return f"{first}-{h[16:20]}-{h[20:]}"
 
 
 def read_gate(session: Session) -> int:

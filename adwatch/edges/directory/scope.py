@@ -168,12 +168,20 @@ def guid_of(row: Row) -> str:
 
 def to_entry(row: Row) -> Entry:
     """A row as text; several values are a set in AD, so they are put in order."""
-    texts = {
-        name.partition(";")[0]: tuple(sorted(v.decode("utf-8", "surrogateescape") for v in values))
-        for name, values in row.values.items()
-        if values and name != "objectguid"
-    }
+    texts = {}
+    for name, values in row.values.items():
+        if len(values) == 1:
+            if name != "objectguid":
+                texts[_plain(name)] = (values[0].decode("utf-8", "surrogateescape"),)
+        elif values:
+            some = sorted(value.decode("utf-8", "surrogateescape") for value in values)
+            texts[_plain(name)] = tuple(some)
     return Entry(guid_of(row), row.dn, texts)
+
+
+def _plain(name: str) -> str:
+    """An attribute's name without options, such as `;range=0-1499`."""
+    return name.partition(";")[0] if ";" in name else name
 
 
 def _below(dn: str, base: str) -> bool:

@@ -245,12 +245,23 @@ class Session:
         return number
 
     def _rows(self, number: int) -> Iterator[Row]:
-        for message in self.messages(number):
+        while True:
+            yield from self._entries(number)
+            message = next(self.messages(number))
             if message.tag == entries.SEARCH_ENTRY:
                 yield Row(*self._decoded(entries.read_entry, message.body))
             elif message.tag == entries.SEARCH_DONE:
                 self._finish(message)
                 return
+
+    def _entries(self, number: int) -> list[Row]:
+        """The entries that have arrived whole and stand in front, all at once."""
+        if not self._decoded(entries.frame, self._buffer):
+            return []
+        data = bytes(self._buffer)
+        rows, read = self._decoded(lambda d: entries.read_entries(d, number, Row), data)
+        del self._buffer[:read]
+        return rows  # type: ignore[no-any-return]
 
     def _finish(self, message: entries.Message) -> None:
         result = self._decoded(entries.read_result, message.body)
