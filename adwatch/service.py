@@ -259,8 +259,9 @@ class Service:
             marks = {**marks, "outputs": self._digests()}
         names = [output.name for output in self.outputs]
         self.store.apply(plan, batch, names, window, compared=compared, marks=marks)
-        for change in plan.history:
-            log.info(change_line(change))
+        if log.isEnabledFor(logging.INFO):
+            for change in plan.history:
+                log.info(change_line(change))
         return plan.history
 
     def _holders(self, mapped: Mapping[str, Candidate]) -> Mapping[str, str]:

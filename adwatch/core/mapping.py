@@ -34,6 +34,7 @@ ALWAYS_ASKED: Final = (
 _BACK_LINKS: Final = frozenset({"memberof"})
 
 _SHOWN: Final = 60
+_SETS: Final = 1000
 _BARE = re.compile(r"\s*([A-Za-z][A-Za-z0-9]*)\s*\Z", re.ASCII)
 
 
@@ -190,6 +191,7 @@ class Mapper:
         self.attributes: tuple[str, ...] = tuple(asked.values())
         """The attributes that the expressions name, each once, in their own spelling."""
         self._shows = frozenset(asked) - _BACK_LINKS
+        self._seen: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.number_attributes: frozenset[str] = frozenset(
             name.lower() for name in expression_names(dict(expressions.fields)["number"])
         )
@@ -267,8 +269,16 @@ class Mapper:
             fault,
             usn=entry.usn,
             expires=expires,
-            shown=tuple(sorted(self._shows.intersection(entry.attributes))),
+            shown=self._shown(tuple(entry.attributes)),
         )
+
+    def _shown(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The attributes of the mapping that are among those of an entry."""
+        if names not in self._seen:  # users have the same few sets of them
+            if len(self._seen) > _SETS:
+                self._seen.clear()
+            self._seen[names] = tuple(sorted(self._shows.intersection(names)))
+        return self._seen[names]
 
     def _peer(self, entry: Entry) -> tuple[Peer | None, str]:
         mapped = self.fields(entry)

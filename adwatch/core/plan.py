@@ -304,6 +304,9 @@ def _change(
 
 def differences(old: Peer | None, new: Peer | None) -> tuple[tuple[str, str, str], ...]:
     """The fields in which two peers differ, as (field, old, new); a secret only as a mask."""
+    if old is None and new is not None and not new.extra:
+        here = (*new.values(), ("dn", new.dn), ("login", new.login))
+        return tuple([(name, "", value) for name, value in here if value])
     before = _fields(old)
     after = _fields(new)
     changed = [

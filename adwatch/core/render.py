@@ -218,8 +218,8 @@ def escape(value: object) -> str:
 
     `\;` is the escape for a comment sign, `;--` included (measured on 16.28 and 22.10).
     """
-    if value.__class__ is _Value and ";" not in value:  # type: ignore[operator]
-        return value  # type: ignore[return-value]
+    if value.__class__ is _Value and ";" not in value:
+        return value
     if isinstance(value, Undefined):
         str(value)  # a StrictUndefined raises here and says which name it was
     text = value if isinstance(value, str) else str(value)

@@ -168,7 +168,7 @@ def guid_of(row: Row) -> str:
 
 def to_entry(row: Row) -> Entry:
     """A row as text; several values are a set in AD, so they are put in order."""
-    texts = {}
+    texts: dict[str, tuple[str, ...]] = {}
     for name, values in row.values.items():
         if len(values) == 1:
             if name != "objectguid":

@@ -169,7 +169,8 @@ class Tally:
                 )
 
     def _step(self, sign: int, table: str, *row: Any) -> None:
-        octets = repr((table, [_plain(value) for value in row])).encode()
+        values = [v.encode() if v.__class__ is str else _plain(v) for v in row]
+        octets = repr((table, values)).encode()
         step = int.from_bytes(blake2b(octets, digest_size=16).digest(), "big")
         self.sum = (self.sum + sign * step) % _ROUND
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import Any
 
 from adwatch.core.incidents import Condition, Incident
@@ -21,6 +22,10 @@ from adwatch.core.model import (
     Rejection,
     Served,
 )
+
+_quoted = json.encoder.encode_basestring_ascii  # a string as json.dumps writes it, alone
+_TEXTS = attrgetter(*PEER_FIELDS[:-2])
+assert PEER_FIELDS[-2:] == ("extra", "secret")
 
 PUT_CANDIDATE = """
     INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guid) DO UPDATE
@@ -74,7 +79,11 @@ def contact_row(contact: Contact) -> tuple[str, str]:
 
 def peer_text(peer: Peer | None) -> str | None:
     """A peer as JSON: its fields' values in their order, ASCII so that anything can be kept."""
-    return json.dumps([getattr(peer, name) for name in PEER_FIELDS]) if peer else None
+    if peer is None:
+        return None
+    extra = json.dumps(peer.extra) if peer.extra else "[]"
+    texts = ", ".join(map(_quoted, _TEXTS(peer)))
+    return f"[{texts}, {extra}, {_quoted(peer.secret)}]"
 
 
 def peer(text: str) -> Peer:
@@ -105,7 +114,8 @@ def served(row: Any) -> Served:
 def served_row(served: Served) -> tuple[str, str, str | None, str]:
     """The row of a served peer."""
     peer = served.peer
-    return peer.guid, peer.key, peer_text(peer), json.dumps(dict(served.refused))
+    refused = json.dumps(dict(served.refused)) if served.refused else "{}"
+    return peer.guid, peer.key, peer_text(peer), refused
 
 
 def change(row: Any) -> Change:
@@ -119,7 +129,8 @@ def change(row: Any) -> Change:
 
 def change_row(c: Change) -> tuple[Any, ...]:
     """The row of a change."""
-    return c.at, c.what, c.guid, c.number, c.login, json.dumps(c.values), c.reason
+    triples = ", ".join([f"[{', '.join(map(_quoted, one))}]" for one in c.values])
+    return c.at, c.what, c.guid, c.number, c.login, f"[{triples}]", c.reason
 
 
 def rejection(row: Any) -> Rejection:
