@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from adwatch import lastgood
-from adwatch.core.model import Debt, Served, UnsafeText
+from adwatch.core.document import Document
+from adwatch.core.model import Debt, Peer, Plan, Served, UnsafeText
 from adwatch.core.render import RenderError
 from adwatch.core.words import line
 from adwatch.edges import asterisk
@@ -40,23 +42,63 @@ class Publisher:
         self._clock = clock
         self._stamps: dict[str, Stamp] = {}
         self._outputs, self._reloads = outputs, reloads
+        self._documents: dict[str, Document] = {}
 
     def change(self, outputs: tuple[Output, ...]) -> None:
         """Goes on with other outputs; what was written of them before is judged no more."""
         self._outputs = outputs
         self._stamps.clear()
+        self.forget()
 
     def publish(self, turn: Turn) -> None:
         """Writes every output that is owed."""
         if self._store.cursor() is None:
             return  # of a lost store only some peers may be known
         owed = self._store.owed("publish")
-        served = self._store.served() if owed else []
+        owing = [output for output in self._outputs if output.name in owed]
+        if any(output.name not in self._documents for output in owing):
+            self._begin(self._store.served())
+        for output in owing:
+            with turn.part(f"output {output.name}"):
+                turn.wrote |= self._publish(output)
+                self._store.settle("publish", output.name)
         for output in self._outputs:
-            if output.name in owed:
-                with turn.part(f"output {output.name}"):
-                    turn.wrote |= self._publish(output, served)
-                    self._store.settle("publish", output.name)
+            output.renderer.forget()
+
+    def _begin(self, served: Iterable[Served]) -> None:
+        """Makes the documents anew, each peer in all outputs that can hold it."""
+        self._documents = {output.name: Document(output.renderer) for output in self._outputs}
+        for one in served:
+            self._put(one)
+
+    def _put(self, served: Served) -> None:
+        for name, document in self._documents.items():
+            if name in served.refused:
+                document.drop(served.peer.guid)
+            else:
+                document.put(served.peer)
+
+    def changed(self, plan: Plan) -> None:
+        """Follows what was committed, so that publishing it costs what changed."""
+        if not self._documents:
+            if self._store.count() != len(plan.serve):
+                return  # they are made from the store when they are first needed
+            self._begin(())
+        for guid in plan.end:
+            for document in self._documents.values():
+                document.drop(guid)
+        for served in plan.serve:
+            self._put(served)
+
+    def rotated(self, peer: Peer) -> None:
+        """Follows a peer's secret, which is another."""
+        for document in self._documents.values():
+            if peer.guid in document:
+                document.put(peer)
+
+    def forget(self) -> None:
+        """Takes nothing for known any more: the store, or the key, is another."""
+        self._documents.clear()
 
     def look(self, turn: Turn) -> None:
         """Owes every output again that is not as it was written."""
@@ -81,16 +123,13 @@ class Publisher:
         Raises OutputError where a peer that the safety stop keeps can't be written any more;
         the file then stays as it is, which keeps the peer.
         """
-        try:
+        with _told(output):
             return output.renderer.document(s.peer for s in served if output.name not in s.refused)
-        except (UnsafeText, RenderError) as error:
-            raise OutputError(
-                f"the output {output.path} stays as it was: {error}", "see adwatch status"
-            ) from error
 
-    def _publish(self, output: Output, served: list[Served]) -> bool:
+    def _publish(self, output: Output) -> bool:
         """Brings one output up to date; gives whether it had to be written."""
-        text = self.text(output, served)
+        with _told(output):
+            text = self._documents[output.name].text()
         changed = asterisk.differs(output.path, text) or _is_others(output)
         if changed:
             self._write(output, text)
@@ -111,6 +150,16 @@ class Publisher:
             raise
         self.written[output.name] = self._clock()
         log.info(line("written", output=output.name, path=output.path))
+
+
+@contextmanager
+def _told(output: Output) -> Iterator[None]:
+    try:
+        yield
+    except (UnsafeText, RenderError) as error:
+        raise OutputError(
+            f"the output {output.path} stays as it was: {error}", "see adwatch status"
+        ) from error
 
 
 def _is_others(output: Output) -> bool:

@@ -118,6 +118,7 @@ class Service:
     def reopen(self) -> None:
         """Opens the store again, after it turned out to be lost while it was in use."""
         self.reloads.restart()
+        self.publisher.forget()
         self.store.close()
         self.open(resume=False)
 
@@ -259,6 +260,8 @@ class Service:
             marks = {**marks, "outputs": self._digests()}
         names = [output.name for output in self.outputs]
         self.store.apply(plan, batch, names, window, compared=compared, marks=marks)
+        if not self.dry:
+            self.publisher.changed(plan)
         if log.isEnabledFor(logging.INFO):
             for change in plan.history:
                 log.info(change_line(change))
@@ -340,6 +343,7 @@ class Service:
                 "change it there",
             )
         self.key.rotate(peer.guid)
+        self.publisher.rotated(peer)
         turn = Turn()
         self._owe_all()
         self.publish(turn)

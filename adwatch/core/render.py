@@ -91,6 +91,19 @@ class Renderer:
             self._fragments[peer.guid] = cached
         return cached[2]
 
+    def take(self, peer: Peer) -> str:
+        """The same, for somebody who keeps it: what was kept here, from judging the peer, goes."""
+        kept = self._fragments.pop(peer.guid, None)
+        if kept is not None and kept[0] is peer:
+            return kept[2]
+        text = self.fragment(peer)
+        del self._fragments[peer.guid]
+        return text
+
+    def forget(self) -> None:
+        """Keeps no fragment of anybody any longer."""
+        self._fragments.clear()
+
     def document(self, peers: Iterable[Peer]) -> str:
         """The whole output: a header, and the fragments by number."""
         ordered = sorted(peers, key=sort_key)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from program import wait_for
 
 from adwatch.edges.asterisk import Changes, CommandLine, Shown, Wanted, changes, command, look_kind
@@ -51,6 +54,27 @@ def test_changes_one_after_the_other_are_what_became_of_it() -> None:
     assert (both.added, both.gone) == ({"502", "503"}, {"501"})
     again = changes(second, first).then(changes(first, second))
     assert (again.added, again.gone) == ({"502"}, set())
+
+
+people = st.dictionaries(
+    st.sampled_from([str(n) for n in range(495, 512)]),
+    st.tuples(st.sampled_from(["Ann", "Bob", ""]), st.sampled_from(["users", "sales"])),
+    max_size=9,
+)
+
+
+@given(people, people, st.sampled_from([text, pjsip]))
+def test_what_changes_between_any_two_texts(
+    first: dict[str, tuple[str, str]],
+    second: dict[str, tuple[str, str]],
+    write: Callable[..., str],
+) -> None:
+    """By the peers themselves, and not by the texts."""
+    old, new = (write(*((n, *one[n]) for n in sorted(one))) for one in (first, second))
+    found = changes(old, new)
+    assert (found.added, found.gone) == (second.keys() - first.keys(), first.keys() - second.keys())
+    both = first.keys() & second.keys()
+    assert found.changed == {n for n in both if first[n] != second[n]}
 
 
 def shown(*names: str, cut: int = 0) -> Shown:

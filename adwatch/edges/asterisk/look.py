@@ -7,7 +7,7 @@ configuration they rejected, and keep the old peers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -21,6 +21,7 @@ _OPTION: Final = re.compile(r"(?m)^(context|fullname|callerid) = (.*)$")
 _CALLER: Final = re.compile(r'"(.*)" <.*>\Z')
 # Both channel drivers keep caller names and contexts in 80 octets, and cut what is longer.
 _COMPARED: Final = 30
+_MOST_NAMES: Final = 50
 # For so long may the list of peers stand still before it is taken for the last word: chan_sip
 # reads in the background (20,000 peers: under 3 s), PJSIP before it answers.
 PATIENCE_S: Final = {SIP: 5.0, PJSIP: 1.0}
@@ -97,6 +98,7 @@ class Changes:
 
 def changes(old: str, new: str) -> Changes:
     """What a new text of an output changes."""
+    old, new = _middles(old, new)
     before, after = numbers_in(old), numbers_in(new)
     pieces_before, pieces_after = set(_pieces(old)), set(_pieces(new))
     old_odd = _visible(pieces_before - pieces_after)
@@ -104,6 +106,39 @@ def changes(old: str, new: str) -> Changes:
     touched = new_odd.keys() & before
     changed = {name for name in touched if new_odd[name] != old_odd.get(name, new_odd[name])}
     return Changes(after - before, before - after, frozenset(changed), frozenset(touched))
+
+
+def _middles(old: str, new: str) -> tuple[str, str]:
+    """The texts without the sections that both begin and end with, both whole where unsure.
+
+    A peer whose sections stand together, as adwatch writes them, is in what is left with all of
+    them or with none, so whoever comes or goes does so there. To find it costs a look at the
+    octets, where taking all sections apart costs many times that.
+    """
+    most = min(len(old), len(new))
+    start = _common(most, lambda a, b: old[a:b] == new[a:b])
+    start = max(0, old.rfind("\n\n", 0, start))
+    o, n = len(old), len(new)
+    end = _common(most - start, lambda a, b: old[o - b : o - a] == new[n - b : n - a])
+    cut = old.find("\n\n", o - end) if end else -1
+    end = o - cut if cut >= 0 else 0
+    first, last = old[start : o - end], new[start : n - end]
+    names = numbers_in(first) ^ numbers_in(last)
+    rest = (old[:start].lower(), old[o - end :].lower()) if names else ()
+    if len(names) > _MOST_NAMES or any(f"[{name}]" in text for name in names for text in rest):
+        return old, new
+    return first, last
+
+
+def _common(most: int, same: Callable[[int, int], bool]) -> int:
+    """Up to where, of `most`, it is the same from the beginning."""
+    at = 0
+    step = 1 << 16
+    while step:
+        while at + step <= most and same(at, at + step):
+            at += step
+        step >>= 1
+    return at
 
 
 def _pieces(text: str) -> list[str]:

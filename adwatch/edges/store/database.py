@@ -126,7 +126,7 @@ class Store(Outbox):
 
     def next_expiry(self) -> float | None:
         """When the next account expires, in seconds since the epoch."""
-        found = self._rows("SELECT MIN(expires) FROM candidates WHERE expires > 0")
+        found = self._same("SELECT MIN(expires) FROM candidates WHERE expires > 0")
         return float(found[0][0]) if found[0][0] is not None else None
 
     def known(self, guids: frozenset[str] | None, claims: Iterable[str], since: float) -> Known:
@@ -266,16 +266,16 @@ class Store(Outbox):
 
     def people(self) -> str:
         """Another text whenever a peer or a contact is another."""
-        (last,) = self._rows("SELECT MAX(id) FROM history")[0]
+        (last,) = self._same("SELECT MAX(id) FROM history")[0]
         return f"{last} {self.meta('contacts')}"
 
     def count(self) -> int:
         """How many peers are served."""
-        return int(self._rows("SELECT COUNT(*) FROM served")[0][0])
+        return int(self._same("SELECT COUNT(*) FROM served")[0][0])
 
     def count_rejected(self) -> int:
         """How many users have a value that some output, or all of them, can't use."""
-        return int(self._rows("SELECT COUNT(DISTINCT guid) FROM rejections")[0][0])
+        return int(self._same("SELECT COUNT(DISTINCT guid) FROM rejections")[0][0])
 
     def served(self) -> list[Served]:
         """Every peer served."""
@@ -287,12 +287,12 @@ class Store(Outbox):
 
     def holds(self) -> list[Hold]:
         """What the safety stop holds, judged or not, by number."""
-        found = self._rows("SELECT * FROM holds ORDER BY number, guid")
+        found = self._same("SELECT * FROM holds ORDER BY number, guid")
         return [Hold(*row) for row in found]
 
     def approved(self) -> frozenset[str]:
         """The users whose loss a person has let through, and that are served still."""
-        found = self._rows("SELECT guid FROM holds WHERE verdict = 'approved'")
+        found = self._same("SELECT guid FROM holds WHERE verdict = 'approved'")
         return frozenset(row[0] for row in found)
 
     def pending(self) -> list[Hold]:
@@ -349,5 +349,5 @@ class Store(Outbox):
 
     def owed(self, kind: str) -> dict[str, Debt]:
         """The debts of a kind by subject."""
-        found = self._rows("SELECT * FROM debts WHERE kind = ? ORDER BY subject", (kind,))
+        found = self._same("SELECT * FROM debts WHERE kind = ? ORDER BY subject", kind)
         return {row[1]: Debt(*row) for row in found}

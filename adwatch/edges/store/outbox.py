@@ -52,7 +52,7 @@ class Outbox(Connection):
 
     def count_letters(self) -> int:
         """How many there are."""
-        return int(self._rows("SELECT COUNT(*) FROM outbox")[0][0])
+        return int(self._same("SELECT COUNT(*) FROM outbox")[0][0])
 
     def delivered(self, letter: Letter) -> None:
         """A letter has arrived, or nobody wants it any more."""
