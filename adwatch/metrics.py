@@ -15,6 +15,7 @@ from adwatch.core.board import STUCK_S
 from adwatch.core.incidents import KINDS as INCIDENTS
 from adwatch.core.page import Document
 from adwatch.core.tally import KINDS, RESULTS, Tally
+from adwatch.core.trace import PARTS
 from adwatch.edges.web import View
 
 STATES: Final = ("starting", "online", "degraded", "held")
@@ -86,13 +87,18 @@ def _counted(tally: Tally) -> Iterator[Any]:
             turns.add_metric([how, result], tally.turns[how, result])
         if durations := tally.took.get(how):
             took.add_metric([how], durations.buckets(), durations.total)
+    what = "What the parts of turns took."
+    parts = HistogramMetricFamily("adwatch_turn_part_seconds", what, labels=["part"])
+    for part in PARTS[:-1]:  # the whole turn is adwatch_turn_seconds
+        if durations := tally.parts.get(part):
+            parts.add_metric([part], durations.buckets(), durations.total)
     changes = CounterMetricFamily("adwatch_changes", "Rows of history.", labels=["kind"])
     for kind in KINDS:
         changes.add_metric([kind], tally.changes[kind])
     reloads = CounterMetricFamily("adwatch_reloads", "Reloads of Asterisk.", labels=["result"])
     for result in RESULTS:
         reloads.add_metric([result], tally.reloads[result])
-    yield from (turns, took, changes, reloads)
+    yield from (turns, took, parts, changes, reloads)
 
 
 def _seen(status: Mapping[str, Any]) -> Iterator[Any]:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from adwatch import __version__
 from adwatch.core.render import Renderer
 from adwatch.edges import asterisk
 
@@ -39,6 +40,15 @@ class Output:
         if self.kind == "peers":
             return asterisk.numbers_in(text)
         return frozenset(one for one in text.splitlines() if one and not one.startswith(";"))
+
+    def text_digest(self, octets: bytes, secrets: str) -> str:
+        """Tells one text of this output from another, and also what it was written with.
+
+        `secrets` tells the secrets from others. Another adwatch may write otherwise.
+        """
+        made_by = f"{__version__} {self.digest()} {self.renderer.template()!r} {secrets}"
+        told = hashlib.blake2b(octets, digest_size=16)
+        return told.hexdigest() + hashlib.blake2b(made_by.encode(), digest_size=16).hexdigest()
 
     def digest(self) -> str:
         """Tells one way of writing this output from another."""

@@ -33,6 +33,7 @@ class Publisher:
         reloads: Reloads,
         state: Path,
         clock: Callable[[], float],
+        secrets: Callable[[], str],
     ) -> None:
         self.written: dict[str, float] = {}
         self.restored: dict[str, float] = {}
@@ -40,6 +41,7 @@ class Publisher:
         self._store = store
         self._state = state
         self._clock = clock
+        self._secrets = secrets
         self._stamps: dict[str, Stamp] = {}
         self._outputs, self._reloads = outputs, reloads
         self._documents: dict[str, Document] = {}
@@ -59,9 +61,11 @@ class Publisher:
         if any(output.name not in self._documents for output in owing):
             self._begin(self._store.served())
         for output in owing:
-            with turn.part(f"output {output.name}"):
-                turn.wrote |= self._publish(output)
-                self._store.settle("publish", output.name)
+            with turn.part(f"output {output.name}"), turn.timed("write"):
+                wrote, text = self._publish(output)
+                turn.wrote |= wrote
+                mark = output.text_digest(text.encode(), self._secrets())
+                self._store.published(output.name, mark)
         for output in self._outputs:
             output.renderer.forget()
 
@@ -126,8 +130,23 @@ class Publisher:
         with _told(output):
             return output.renderer.document(s.peer for s in served if output.name not in s.refused)
 
-    def _publish(self, output: Output) -> bool:
-        """Brings one output up to date; gives whether it had to be written."""
+    def is_current(self, output: Output) -> bool:
+        """Whether an output's file is what the store's peers make, as it was left.
+
+        False also where that can't be told without making it.
+        """
+        mark = self._store.meta(f"published {output.name}")
+        if not mark or output.name in self._store.owed("publish") or _is_others(output):
+            return False
+        paths = output.path, lastgood.path_of(self._state, output.name)
+        try:
+            texts = [path.read_bytes() for path in paths]
+        except OSError:
+            return False
+        return all(output.text_digest(text, self._secrets()) == mark for text in texts)
+
+    def _publish(self, output: Output) -> tuple[bool, str]:
+        """Brings one output up to date; gives whether it had to be written, and its text."""
         with _told(output):
             text = self._documents[output.name].text()
         changed = asterisk.differs(output.path, text) or _is_others(output)
@@ -137,7 +156,7 @@ class Publisher:
         copy = lastgood.path_of(self._state, output.name)
         if asterisk.differs(copy, text):
             asterisk.replace(copy, text, output.mode, output.owner, like=output.path)
-        return changed
+        return changed, text
 
     def _write(self, output: Output, text: str) -> None:
         """Puts a new text in place; telling Asterisk of it is owed from before that."""

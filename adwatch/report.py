@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ from adwatch.core.incidents import Incident
 from adwatch.core.mapping import Mapper, MappingError
 from adwatch.core.model import Change, Entry, Finding, Hold, Known, Reach, Served
 from adwatch.core.render import sort_key
+from adwatch.core.trace import Spread
 from adwatch.edges.store import Store
 from adwatch.output import Output
 from adwatch.service import Service
@@ -43,6 +44,8 @@ class Health:
     incidents: Mapping[str, Incident] | None = None
     """None: those that the store knows."""
     pid: int | None = None
+    trace: Callable[[float], Mapping[str, Spread]] = lambda _: {}
+    """What the parts of turns took within the last hour; made only where somebody asks."""
 
 
 def status(service: Service, health: Health, now: float) -> dict[str, Any]:
@@ -71,15 +74,20 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
         "pid": health.pid,
         "version": __version__,
         "started": moment(health.started),
+        "trace": {},
     }
 
 
 def fresh(said: Mapping[str, Any], health: Health, now: float) -> dict[str, Any]:
-    """A status that was made a moment ago, with the lag as it is now."""
+    """A status that was made a moment ago, with the lag and the trace as they are now."""
     directory = dict(said.get("directory", {}))
     if health.last_success:
         directory["lag_seconds"] = round(now - health.last_success, 3)
-    return {**said, "directory": directory}
+    trace = {
+        part: {"count": one.count, **{n: round(getattr(one, n), 6) for n in ("p50", "p95", "max")}}
+        for part, one in health.trace(time.monotonic()).items()
+    }
+    return {**said, "directory": directory, "trace": trace}
 
 
 def _incidents(service: Service, health: Health) -> Iterable[Incident]:
@@ -223,7 +231,15 @@ def status_text(said: dict[str, Any]) -> str:
     lines += [text for output in said["outputs"] for text in _output_lines(output)]
     lines += [f"{part} fault: {fault}" for part, fault in said["faults"].items()]
     lines += _alert_lines(said["alerts"])
+    if trace := said.get("trace"):
+        lines.append("the last hour, half and 95 % of all within, and the longest:")
+        lines += [f"    {part}: {_spread_text(one)}" for part, one in trace.items()]
     return "\n".join(lines)
+
+
+def _spread_text(one: Mapping[str, float]) -> str:
+    times = (f"{one[name] * 1000:.3g} ms" for name in ("p50", "p95", "max"))
+    return f"{', '.join(times)} ({one['count']})"
 
 
 def peers(served: Iterable[Served]) -> list[dict[str, str]]:

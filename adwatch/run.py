@@ -71,6 +71,7 @@ class Runner:
         self._troubles = Troubles()
         faults = self._troubles.faults
         self._health = Health(started=time.time(), pid=os.getpid(), faults=faults)
+        self._health.trace = self._tally.trace.summary
         self._status: dict[str, Any] = {}
         self._refusal = Refusal(service.store, edition.proof)
         self._listening = False
@@ -247,7 +248,7 @@ class Runner:
         self._health.turned = True
         now = time.monotonic()
         fault = turn.faults.get("directory") or turn.faults.get("store")
-        self._tally.turn(how, now - begun, failed=fault is not None)
+        self._tally.turn(how, now - begun, turn.took, now, failed=fault is not None)
         if fault is None:
             self._health.last_success = wall
             expiry = self._service.store.next_expiry()

@@ -65,7 +65,9 @@ class Service:
         self._adopt(parts)
         verify = parts.config.asterisk.verify
         self.reloads = Reloads(parts.outputs, store, parts.pbx, self._now, verify=verify)
-        self.publisher = Publisher(self.outputs, store, self.reloads, self.config.state, self._now)
+        self.publisher = Publisher(
+            self.outputs, store, self.reloads, self.config.state, self._now, self._secrets_digest
+        )
 
     def _adopt(self, parts: Parts) -> None:
         self.parts, self.config, self.outputs = parts, parts.config, parts.outputs
@@ -113,7 +115,7 @@ class Service:
             if not self.store.begun():
                 rebuild(self.store, self.outputs, last, self.clock())
         if resume:
-            self.resume(secrets=secrets)
+            self.resume(secrets=secrets, trust=True)
 
     def reopen(self) -> None:
         """Opens the store again, after it turned out to be lost while it was in use."""
@@ -122,10 +124,16 @@ class Service:
         self.store.close()
         self.open(resume=False)
 
-    def resume(self, *, secrets: bool = True) -> None:
-        """Owes what a process before may have left undone."""
+    def resume(self, *, secrets: bool = True, trust: bool = False) -> None:
+        """Owes what a process before may have left undone.
+
+        With `trust`, an output that is as it was left is not made again; who runs for long does
+        that once, and has it at hand for the first change.
+        """
         if self.store.cursor():
-            self._owe_all()  # one may have been lost, changed or added
+            for output in self.outputs:  # one may have been lost, changed or added
+                if not (trust and secrets and self.publisher.is_current(output)):
+                    self.store.owe(Debt("publish", output.name, self.clock()))
             if secrets:
                 self._plan_again()
 
@@ -198,6 +206,9 @@ class Service:
             batch = Batch((), frozenset(), full=False, cursor=cursor, at=self.clock())
             self._commit(batch, {}, everybody=others)
 
+    def _secrets_digest(self) -> str:
+        return "" if self.config.secrets.attribute else self.key.digest()
+
     def _digests(self) -> str:
         """How each output is written, as the store remembers it."""
         return json.dumps({output.name: output.digest() for output in self.outputs})
@@ -221,6 +232,7 @@ class Service:
     def _take(self, batch: Batch, turn: Turn, *, compared: bool) -> None:
         """Decides what a batch means and commits it; a comparison pays its debt with its rows."""
         turn.full = batch.full
+        turn.took.update(batch.took)
         idle = not batch.full and not batch.asked and batch.cursor == self.store.cursor()
         if idle and not compared:
             return
@@ -231,9 +243,10 @@ class Service:
             refuse_to_forget(self.store, self.outputs, mapped, self._rules.safety)
         digest = {"mapping": self.mapper.digest, "last_reconcile": str(batch.at)}
         marks = {**digest, "damaged": ""} if batch.full else {}
-        turn.changes = self._commit(
-            batch, mapped, compared=compared or batch.full, everybody=batch.full, marks=marks
-        )
+        with turn.timed("commit"):
+            turn.changes = self._commit(
+                batch, mapped, compared=compared or batch.full, everybody=batch.full, marks=marks
+            )
         if batch.full:
             since = cursor if comparable else None
             self.missed = passed_over(batch, since, seen, turn.changes) if since else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,17 @@ class Turn:
     full: bool = False
     held: int = 0
     wrote: bool = False
+    took: dict[str, float] = field(default_factory=dict)
+    """Seconds by part, of those in core/trace.py that there were."""
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Adds what is done within it to what a part took."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.took[part] = self.took.get(part, 0.0) + time.monotonic() - begun
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:

@@ -23,8 +23,9 @@ from adwatch.edges.agi import Agi
 from adwatch.edges.alerts import Target
 from adwatch.edges.asterisk import Account, Ami, CommandLine, Pbx
 from adwatch.edges.directory import Directory
-from adwatch.edges.directory.active import ActiveDirectory, Settings
+from adwatch.edges.directory.active import ActiveDirectory
 from adwatch.edges.directory.security import Security
+from adwatch.edges.directory.settings import Settings
 from adwatch.edges.keyfile import KeyFile
 from adwatch.edges.store import Store
 from adwatch.edges.web import Gate, Web

@@ -242,6 +242,7 @@ class Batch:
     `compare` is why a comparison is owed, empty where nothing hints at one; `values` says that
     values may differ where nobody wrote to the user, so that listing everybody does not do.
     `contacts` are the GUIDs of what may be a contact and may have changed, or ALL_CONTACTS.
+    `took` are the seconds that the gate, the feed and the reading took.
     """
 
     entries: tuple[Entry, ...]
@@ -253,6 +254,7 @@ class Batch:
     compare: str = ""
     values: bool = False
     contacts: frozenset[str] = frozenset()
+    took: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,15 @@ class Renderer:
             self._fragments = {g: f for g, f in self._fragments.items() if g in here}
         return text
 
+    def template(self) -> str:
+        """The template's text."""
+        form = self.form
+        if form.source:
+            return form.source
+        environment = _environment(form)
+        assert environment.loader is not None
+        return environment.loader.get_source(environment, form.name + ".j2")[0]
+
     def check(self) -> None:
         """Raises RenderError where the template can't be used for anybody."""
         if self._template is None:

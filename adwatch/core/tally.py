@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from adwatch.core.model import Change
+from adwatch.core.trace import Trace
 
 # Upper bounds in seconds: from an idle tick to the first reading of a large directory.
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
@@ -45,13 +46,23 @@ class Tally:
 
     turns: Counter[tuple[str, str]] = field(default_factory=Counter)
     took: dict[str, Durations] = field(default_factory=dict)
+    parts: dict[str, Durations] = field(default_factory=dict)
+    trace: Trace = field(default_factory=Trace)
     changes: Counter[str] = field(default_factory=Counter)
     reloads: Counter[str] = field(default_factory=Counter)
 
-    def turn(self, how: str, seconds: float, *, failed: bool) -> None:
-        """A turn is over, `failed` where the directory could not be read."""
+    def turn(
+        self, how: str, seconds: float, parts: Mapping[str, float], now: float, *, failed: bool
+    ) -> None:
+        """A turn is over, `failed` where the directory could not be read.
+
+        `parts` are the seconds of its parts, `now` is of a monotonic clock.
+        """
         self.turns[how, RESULTS[failed]] += 1
         self.took.setdefault(how, Durations()).add(seconds)
+        self.trace.add({**parts, "turn": seconds}, now)
+        for part, took in parts.items():
+            self.parts.setdefault(part, Durations()).add(took)
 
     def changed(self, changes: Iterable[Change]) -> None:
         """Changes that were committed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -40,6 +41,11 @@ class KeyFile:
         else:
             self._key = self._read()
         self._counts = self._read_counts()
+
+    def digest(self) -> str:
+        """Tells these secrets from others."""
+        counts = json.dumps(self._counts, sort_keys=True).encode()
+        return hashlib.blake2b(self._key + counts, digest_size=16).hexdigest()
 
     def _is_there(self) -> bool:
         try:

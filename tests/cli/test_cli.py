@@ -117,6 +117,7 @@ def test_status_of_what_does_not_run(adwatch: Adwatch) -> None:
         "pid",
         "version",
         "started",
+        "trace",
     }
     assert not (adwatch.folder / "state").exists()
 

@@ -437,9 +437,34 @@ def test_a_file_in_wal_mode_is_brought_back_to_the_rollback_journal(site: Site) 
         assert database.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
     site.turn()
     names = {path.name for path in (site.folder / "state").glob("adwatch.db*")}
-    assert names == {"adwatch.db"}
+    assert names == {"adwatch.db", "adwatch.db.seal"}
     with closing(sqlite3.connect(store(site))) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+
+
+def test_a_store_that_was_left_whole_is_believed_to_the_octet(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.users(3)
+    site.turn()
+    site.stop()
+    looked: list[Path] = []
+    whole = connection.verify
+    monkeypatch.setattr(
+        connection, "verify", lambda db, version: looked.append(store(site)) or whole(db, version)
+    )
+    site.start()
+    assert not looked
+    site.users(1, first=600)
+    assert site.turn().faults == {}
+    site.stop()
+    site.start()
+    assert not looked
+    site.stop()
+    flip_a_bit_of_a_name(store(site))
+    site.start()
+    assert looked
+    assert len(kept(site)) == 1
 
 
 def test_a_reader_that_stays_too_long_delays_one_commit_and_no_more(

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from adwatch.core.model import Batch, Cursor, Entry, Seen
-from adwatch.edges.directory.active import ActiveDirectory, Settings
+from adwatch.edges.directory.active import ActiveDirectory
 from adwatch.edges.directory.security import Security
 from adwatch.edges.directory.session import Session
+from adwatch.edges.directory.settings import Settings
 from system.samba import SambaDC
 
 STAFF = "OU=Staff,DC=example,DC=test"

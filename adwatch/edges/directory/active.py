@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from adwatch.core.ldapfilter import filter_attributes
@@ -24,8 +24,9 @@ from adwatch.edges.directory.better import Better
 from adwatch.edges.directory.links import Link, Links, Servers
 from adwatch.edges.directory.push import Push
 from adwatch.edges.directory.scope import BY_GUID, Scope, alike
-from adwatch.edges.directory.security import Security
 from adwatch.edges.directory.session import LdapError, Session
+from adwatch.edges.directory.settings import Settings
+from adwatch.edges.directory.stopwatch import timed
 from adwatch.errors import DirectoryError
 
 log = logging.getLogger(__name__)
@@ -41,25 +42,6 @@ _CONTACTS_BY_GUID = 5 * BY_GUID
 # What a feed must name besides what is read: moves and renames, deletions, rights.
 _FOLLOWED = ("name", "isDeleted", "nTSecurityDescriptor")
 _FOLLOWED_OF_GROUPS = ("member", "primaryGroupID")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The `directory` section, and the attributes that the mapping needs.
-
-    `password` is called at each bind. Contacts are followed where they have a filter.
-    """
-
-    servers: tuple[str, ...]
-    domain: str | None
-    security: Security
-    password: Callable[[], str] = field(compare=False)
-    bases: tuple[str, ...]
-    filter: str
-    feed: str
-    attributes: tuple[str, ...]
-    contact_bases: tuple[str, ...] = ()
-    contact_filter: str = ""
 
 
 class ActiveDirectory:
@@ -288,22 +270,26 @@ class ActiveDirectory:
         progress: Progress | None,
         also: frozenset[str],
     ) -> Batch:
-        usn = self._gate(link)
+        took: dict[str, float] = {}
+        with timed(took, "gate"):
+            usn = self._gate(link)
         stale = self._stale(link, since, usn)
         if since is None or stale:
             log.info(line("full_read", why=stale or "a comparison of everything is due"))
-            return self._read_all(link, usn, known, progress)
+            return self._read_all(link, usn, known, progress, took)
         named, cursor, compare = list[feeds.Named](), since, ""
         try:
             if usn != since.usn:
-                named, cursor, compare = self._changes(link, since, usn)
+                with timed(took, "feed"):
+                    named, cursor, compare = self._changes(link, since, usn)
         except LdapError as error:
             if not link.choice.dirsync or error.code in feeds.LATER:
                 raise
             log.warning(line("cookie_refused", code=error.code, cause=error.message))
-            return self._read_all(link, usn, known, progress)
+            return self._read_all(link, usn, known, progress, took)
         asked = also | {n.guid for n in named}
-        found, gone, hint = self._scope.look(asked)
+        with timed(took if asked else {}, "read"):
+            found, gone, hint = self._scope.look(asked)
         self._better.told(asked)
         return Batch(
             entries=tuple(found.values()),
@@ -315,6 +301,7 @@ class ActiveDirectory:
             compare=hint or compare,
             values=bool(hint) or (self._groups and bool(compare)),
             contacts=self._may_be_contacts(frozenset(n.guid for n in named)),
+            took=took,
         )
 
     def _may_be_contacts(self, named: frozenset[str] = ALL_CONTACTS) -> frozenset[str]:
@@ -362,36 +349,58 @@ class ActiveDirectory:
                 missing = feeds.unexplained(first, last, seen)
         return f"{missing} of {last - first + 1} writes are not visible" if missing else ""
 
-    def _read_all(self, link: Link, usn: int, known: Known, progress: Progress | None) -> Batch:
+    def _read_all(
+        self, link: Link, usn: int, known: Known, progress: Progress | None, took: dict[str, float]
+    ) -> Batch:
         """Everything in scope; the cookie is fetched first, so that nothing falls between."""
-        cookie = link.choice.dirsync.start(link.session) if link.choice.dirsync else b""
+        with timed(took, "feed"):
+            cookie = link.choice.dirsync.start(link.session) if link.choice.dirsync else b""
         found: dict[str, Entry] = {}
-        for entry in self._scope.everybody():
-            found[entry.guid] = entry
-            if progress:
-                progress(len(found))
-        more, gone, _ = self._scope.look(frozenset(known()) - frozenset(found))
+        with timed(took, "read"):
+            for entry in self._scope.everybody():
+                found[entry.guid] = entry
+                if progress:
+                    progress(len(found))
+            more, gone, _ = self._scope.look(frozenset(known()) - frozenset(found))
         found |= more  # moved about while the answer was made
         self._better.told(None)
         cursor = Cursor(link.session.url, link.root.invocation, usn, cookie, self._question(link))
         entries = tuple(found.values())
         contacts = self._may_be_contacts()
         return Batch(
-            entries, frozenset(found), True, cursor, self._clock(), gone, contacts=contacts
+            entries,
+            frozenset(found),
+            True,
+            cursor,
+            self._clock(),
+            gone,
+            contacts=contacts,
+            took=took,
         )
 
     def _compare(self, link: Link, since: Cursor, known: Known) -> Batch:
+        took: dict[str, float] = {}
         if self._stale(link, since, since.usn):
-            return self._read_all(link, self._gate(link), known, None)
-        listed = self._scope.listed()
+            return self._read_all(link, self._gate(link), known, None, took)
+        with timed(took, "feed"):
+            listed = self._scope.listed()
         have = known()
         log.debug(line("compare", users=len(listed)))
         odd = {guid for guid, seen in listed.items() if have.get(guid) != seen}
         odd |= frozenset(have) - frozenset(listed)
         if len(odd) > BY_GUID + len(listed) // _ODD_SHARE:
-            return self._read_all(link, self._gate(link), known, None)
-        found, gone, _ = self._scope.look(odd)
+            return self._read_all(link, self._gate(link), known, None, took)
+        with timed(took, "read"):
+            found, gone, _ = self._scope.look(odd)
         self._better.told(frozenset(odd))
         entries = tuple(found.values())
-        contacts = self._may_be_contacts()
-        return Batch(entries, frozenset(odd), False, since, self._clock(), gone, contacts=contacts)
+        return Batch(
+            entries,
+            frozenset(odd),
+            full=False,
+            cursor=since,
+            at=self._clock(),
+            gone=gone,
+            contacts=self._may_be_contacts(),
+            took=took,
+        )

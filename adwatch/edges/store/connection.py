@@ -16,8 +16,11 @@ from typing import Any, Final
 from adwatch.edges.store.damage import (
     Aside,
     Tally,
+    believed,
     hold_journal,
     release_journal,
+    seal,
+    sealed,
     set_aside,
     verify,
 )
@@ -44,6 +47,7 @@ class Connection:
         self._db: sqlite3.Connection | None = None
         self._tally: Tally | None = None
         self._inode = 0
+        self._sealed = False
         self._known: dict[tuple[str, tuple[Any, ...]], tuple[int, list[Any]]] = {}
 
     def open(self) -> None:
@@ -64,6 +68,7 @@ class Connection:
     def _open(self) -> None:
         with self._translated():
             made = not self.path.exists()
+            self._sealed = not made and sealed(self.path)
             hold_journal(self.path)
             self._db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
             if made:
@@ -78,18 +83,23 @@ class Connection:
                     f"the store {self.path} is in journal mode {mode}, which another program set",
                     "end the programs that have it open, and start adwatch again",
                 )
-            self._tally = verify(self._db, self._version())
+            self._tally = self._verified(self._db)
             release_journal(self.path)
             self._migrate()
             self._tally.follow(self._db)
+            if not self._tally.written:
+                with self._transaction():  # which writes the digest of an older file
+                    pass
 
     def open_copy(self) -> None:
         """Opens a copy in memory, to try on it what the file must not see."""
         with self._translated():
             self._db = sqlite3.connect(":memory:", isolation_level=None)
             if self.path.exists() and self.path.stat().st_size > 0:
+                whole = sealed(self.path)
                 self._read_into(self._db)
-                verify(self._db, self._version())
+                if not whole:
+                    verify(self._db, self._version())
             self._migrate()
 
     def open_nothing(self) -> None:
@@ -111,12 +121,22 @@ class Connection:
             with closing(sqlite3.connect(f"{uri}?mode=rw", uri=True, timeout=_BUSY_S)) as source:
                 source.backup(copy)
 
+    def _verified(self, db: sqlite3.Connection) -> Tally:
+        """The digest of the open file. Raises DamagedError where it is not whole."""
+        version = self._version()
+        tally = believed(db) if version and self._sealed else None
+        return tally or verify(db, version)
+
     def close(self) -> None:
-        """Closes the file."""
-        self._tally = None
+        """Closes the file, and notes how it was left."""
+        whole, self._tally = self._tally is not None, None
         self._known.clear()
         if self._db is not None:
+            whole = whole and not self._db.in_transaction
             self._db.close()
+            if whole:
+                with suppress(OSError):  # then the next start looks at every row
+                    seal(self.path)
             self._db = None
 
     def _version(self) -> int:

@@ -347,6 +347,12 @@ class Store(Outbox):
         """Strikes a debt off: it has been paid."""
         self._run("DELETE FROM debts WHERE kind = ? AND subject = ?", (kind, subject))
 
+    def published(self, output: str, mark: str) -> None:
+        """Strikes off the debt of publishing an output, whose text `mark` tells from others."""
+        with self._transaction():
+            self.settle("publish", output)
+            self.remember(f"published {output}", mark)
+
     def owed(self, kind: str) -> dict[str, Debt]:
         """The debts of a kind by subject."""
         found = self._same("SELECT * FROM debts WHERE kind = ? ORDER BY subject", kind)
