@@ -6,11 +6,21 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from adwatch.console import complain, dump, dump_line, handed_over, load, opened, path_of, say
+from adwatch.console import (
+    collect_seldom,
+    complain,
+    dump,
+    dump_line,
+    handed_over,
+    load,
+    opened,
+    path_of,
+    say,
+)
 from adwatch.errors import AdwatchError
 
 if TYPE_CHECKING:
@@ -27,6 +37,7 @@ def run(given: Any) -> int:
     from adwatch.wiring import build
 
     service = build(load(given, logging.INFO))
+    collect_seldom()
     return Runner(service, first_edition(service.parts, service.store)).run()
 
 
@@ -38,7 +49,7 @@ def sync(given: Any) -> int:
             return _told(given, answer)
     config = load(given)
     from adwatch.contacts import Contacts
-    from adwatch.report import told
+    from adwatch.report import change_json, told
 
     with opened(config, dry=given.dry_run) as service, _progress() as progress:
         turn = _one_turn(service, progress)
@@ -49,7 +60,10 @@ def sync(given: Any) -> int:
                 with turn.part("contacts"):
                     wanted = config.contacts is not None
                     Contacts(service.directory, service.store, wanted=wanted).read()
-        return _told(given, told(service, turn))
+        said = told(service, turn if given.json else replace(turn, changes=()))
+        if not given.json:
+            said["changes"] = map(change_json, turn.changes)  # each only while it is written
+        return _told(given, said)
 
 
 def _one_turn(service: Service, progress: Callable[[int], None] | None) -> Turn:

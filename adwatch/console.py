@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import sys
@@ -55,6 +56,12 @@ def load(given: Any, level: int = logging.WARNING) -> Config:
     return configuration.load(path_of(given))
 
 
+def collect_seldom() -> None:
+    """Looks for cycles less often: a reading makes many objects, and hardly one in a cycle."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 @contextmanager
 def opened(
     config: Config, *, dry: bool = False, secrets: bool = True, damaged: bool = False
@@ -67,6 +74,7 @@ def opened(
     from adwatch.wiring import build
 
     service = build(config, dry=dry)
+    collect_seldom()
     lock = Lock(config.state)
     try:
         if not dry:

@@ -237,6 +237,7 @@ class Service:
         if idle and not compared:
             return
         mapped = {entry.guid: self.mapper.candidate(entry, batch.at) for entry in batch.entries}
+        batch = batch.mapped()
         cursor, seen = self.store.cursor(), self.store.seen() if batch.full else {}
         comparable = batch.full and self._comparable(batch)
         if batch.full:

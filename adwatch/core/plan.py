@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from adwatch.core.model import (
     HIDDEN,
@@ -69,7 +70,7 @@ def make_plan(known: Known, batch: Batch, mapped: Mapping[str, Candidate], rules
     `mapped` are the candidates of the batch's entries by GUID. `known` holds at least every
     user that the batch names, and whoever has or wants one of their numbers, old or new.
     """
-    mapped = {guid: replace(c, hidden=_hidden(c, known)) for guid, c in mapped.items()}
+    mapped = {guid: _with_hidden(c, known) for guid, c in mapped.items()}
     gone = _gone(known, batch)
     candidates = {g: c for g, c in known.candidates.items() if g not in gone} | dict(mapped)
     serving = _Serving(known, candidates, gone, rules)
@@ -95,6 +96,11 @@ def _gone(known: Known, batch: Batch) -> dict[str, str]:
     here = {entry.guid for entry in batch.entries}
     there = (frozenset(known.candidates) | frozenset(known.served)) if batch.full else batch.asked
     return {guid: batch.gone.get(guid, UNSEEN) for guid in there - here}
+
+
+def _with_hidden(new: Candidate, known: Known) -> Candidate:
+    hidden = _hidden(new, known)
+    return new if hidden == new.hidden else replace(new, hidden=hidden)
 
 
 def _hidden(new: Candidate, known: Known) -> tuple[str, ...]:
@@ -305,8 +311,11 @@ def _change(
 def differences(old: Peer | None, new: Peer | None) -> tuple[tuple[str, str, str], ...]:
     """The fields in which two peers differ, as (field, old, new); a secret only as a mask."""
     if old is None and new is not None and not new.extra:
-        here = (*new.values(), ("dn", new.dn), ("login", new.login))
-        return tuple([(name, "", value) for name, value in here if value])
+        same = [_triple(name, value) for name in _SHARED if (value := getattr(new, name))]
+        own = ("number", new.number), ("name", new.name), ("email", new.email)
+        more = ("mobile", new.mobile), ("dn", new.dn), ("login", new.login)
+        first, last = ([(name, "", value) for name, value in some if value] for some in (own, more))
+        return (*first, *same, *last)
     before = _fields(old)
     after = _fields(new)
     changed = [
@@ -317,6 +326,15 @@ def differences(old: Peer | None, new: Peer | None) -> tuple[tuple[str, str, str
     if old and new and old.secret != new.secret:
         changed.append(("secret", "********", "******** (another)"))
     return tuple(changed)
+
+
+_SHARED = ("context", "call_group", "pickup_group")
+
+
+@lru_cache(maxsize=1024)
+def _triple(name: str, value: str) -> tuple[str, str, str]:
+    """A field that came: of these the same few come with thousands of peers."""
+    return name, "", value
 
 
 def _fields(peer: Peer | None) -> dict[str, str]:

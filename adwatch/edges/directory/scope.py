@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
+from adwatch.core.attributes import Attributes, Value
 from adwatch.core.ldapfilter import any_of, escape, filter_attributes, guid_clause
 from adwatch.core.model import HIDDEN, Entry, Finding, Seen
 from adwatch.edges.directory.feeds import guid_text
@@ -168,15 +169,15 @@ def guid_of(row: Row) -> str:
 
 def to_entry(row: Row) -> Entry:
     """A row as text; several values are a set in AD, so they are put in order."""
-    texts: dict[str, tuple[str, ...]] = {}
+    texts: dict[str, Value] = {}
     for name, values in row.values.items():
         if len(values) == 1:
             if name != "objectguid":
-                texts[_plain(name)] = (values[0].decode("utf-8", "surrogateescape"),)
+                texts[_plain(name)] = values[0].decode("utf-8", "surrogateescape")
         elif values:
             some = sorted(value.decode("utf-8", "surrogateescape") for value in values)
             texts[_plain(name)] = tuple(some)
-    return Entry(guid_of(row), row.dn, texts)
+    return Entry(guid_of(row), row.dn, Attributes(tuple(texts), tuple(texts.values())))
 
 
 def _plain(name: str) -> str:
