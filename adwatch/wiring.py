@@ -8,19 +8,17 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from socket import gethostname
+from typing import TYPE_CHECKING
 
 import yaml
 
 from adwatch.config.schema import Config
 from adwatch.config.schema import Output as OutputConfig
 from adwatch.config.schema import Target as TargetConfig
-from adwatch.core.incidents import Rules
 from adwatch.core.mapping import Expressions, Mapper
 from adwatch.core.model import Cursor
 from adwatch.core.pace import Tempo
 from adwatch.core.render import Format, Renderer, RenderError
-from adwatch.edges.agi import Agi
-from adwatch.edges.alerts import Target
 from adwatch.edges.asterisk import Account, Ami, CommandLine, Pbx
 from adwatch.edges.directory import Directory
 from adwatch.edges.directory.active import ActiveDirectory
@@ -28,12 +26,16 @@ from adwatch.edges.directory.security import Security
 from adwatch.edges.directory.settings import Settings
 from adwatch.edges.keyfile import KeyFile
 from adwatch.edges.store import Store
-from adwatch.edges.web import Gate, Web
 from adwatch.errors import AsteriskError, PasswordError
 from adwatch.output import Output
 from adwatch.parts import Parts
 from adwatch.service import Service, secret_of
-from adwatch.telling import STALE_S, Telling
+
+if TYPE_CHECKING:  # what `sync` does not use is imported where it is made
+    from adwatch.edges.agi import Agi
+    from adwatch.edges.alerts import Target
+    from adwatch.edges.web import Web
+    from adwatch.telling import Telling
 
 
 def build(config: Config, *, dry: bool = False, directory: Directory | None = None) -> Service:
@@ -83,11 +85,15 @@ def make_tempo(config: Config) -> Tempo:
 
 def make_agi(config: Config) -> Agi | None:
     """The server of caller names as configured, None where there is none."""
+    from adwatch.edges.agi import Agi
+
     return Agi(config.agi.host, config.agi.port) if config.agi else None
 
 
 def make_web(config: Config) -> Web | None:
     """The HTTP server as configured, None where there is none."""
+    from adwatch.edges.web import Gate, Web
+
     wanted = config.http
     if wanted is None:
         return None
@@ -103,6 +109,8 @@ def make_targets(config: Config) -> tuple[Target, ...]:
 
 
 def _target(config: Config, wanted: TargetConfig) -> Target:
+    from adwatch.edges.alerts import Target
+
     if wanted.url is not None:
         url, shown = wanted.url.get_secret_value(), str(wanted.url)
         return Target(_digest(url), shown, wanted.min_level, lambda: url)
@@ -118,6 +126,9 @@ def _digest(text: str) -> str:
 
 def make_telling(config: Config, store: Store | None = None) -> Telling:
     """Who is told, when, and in which language."""
+    from adwatch.core.incidents import Rules
+    from adwatch.telling import STALE_S, Telling
+
     wanted = config.alerts
     words = files("adwatch").joinpath("languages", f"{wanted.language}.yaml")
     return Telling(

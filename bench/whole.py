@@ -24,7 +24,6 @@ def first_reading(dc: SambaDC, folder: Path, users: int, runs: int, figures: Fig
         "ldapsearch": rivals.ldapsearch,
         "paged": rivals.paged,
         "ldap3": rivals.ldap3,
-        "guids": lambda: rivals.ldapsearch(attributes=("objectGUID",)),
         "sync": lambda: _first(dc, folder),
     }
     if rivals.has_php():

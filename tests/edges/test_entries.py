@@ -8,9 +8,14 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ldap3.operation.search import search_result_entry_response_to_dict_fast
+from ldap3.operation.search import (
+    search_operation,
+    search_result_entry_response_to_dict_fast,
+)
 from ldap3.protocol import rfc4511
+from ldap3.protocol.convert import build_controls_list
 from ldap3.utils.asn1 import decode_message_fast
+from ldap3.utils.asn1 import encode as ldap3_encode
 from pyasn1.codec.ber.encoder import encode
 from pyasn1.type import univ
 
@@ -21,12 +26,14 @@ from adwatch.edges.directory.entries import (
     DecodeError,
     Result,
     frame,
+    operation_of,
     read_entries,
     read_entry,
     read_message,
     read_result,
     read_sequence,
     sequence,
+    write_message,
 )
 from adwatch.edges.directory.feeds import guid_text
 from adwatch.errors import DirectoryError
@@ -324,6 +331,27 @@ def test_entries_come_as_their_octets_do() -> None:
         found += taken
         del buffer[:read]
     assert (found, len(buffer)) == (one_by_one(data, 7)[0], 0)
+
+
+controls = st.lists(
+    st.tuples(st.sampled_from(["1.2.3", "1.2.840"]), st.booleans(), st.none() | st.binary()),
+    max_size=3,
+)
+
+
+@given(st.integers(0, 2**31 - 1), controls, st.text(max_size=20), st.integers(0, 5))
+def test_a_request_is_what_ldap3_sends(
+    number: int, controls: list[tuple[str, bool, bytes | None]], base: str, size_limit: int
+) -> None:
+    text, names = "(&(cn=a\\2ab)(objectClass=*))", ["cn", "mail"]
+    request = search_operation(base, text, 2, 0, names, size_limit, 0, False, False, False)
+    message = rfc4511.LDAPMessage()
+    message["messageID"] = rfc4511.MessageID(number)
+    message["protocolOp"] = rfc4511.ProtocolOp().setComponentByName("searchRequest", request)
+    operation = operation_of(ldap3_encode(message))
+    if listed := build_controls_list(controls):
+        message["controls"] = listed
+    assert write_message(number, operation, controls) == ldap3_encode(message)
 
 
 @given(st.binary(min_size=16, max_size=16))

@@ -6,7 +6,7 @@ Everything here raises DecodeError for octets that are not exactly what the RFC 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, TypeVar
@@ -259,3 +259,27 @@ def sequence(*items: int | bytes) -> bytes:
         for item in items
     ]
     return _element(_SEQUENCE, b"".join(encoded))
+
+
+def operation_of(message: bytes) -> bytes:
+    """The protocolOp of a whole message, with its tag and length, for `write_message`."""
+    at, end = _expect(message, 0, len(message), _SEQUENCE)
+    _, at = _expect(message, at, end, _INTEGER)
+    _, _, stop = _header(message, at, end)
+    return message[at:stop]
+
+
+def write_message(
+    number: int, operation: bytes, controls: Sequence[tuple[str, bool, bytes | None]] = ()
+) -> bytes:
+    """An LDAPMessage; a control is its OID, whether it is critical, and its value."""
+    written = [
+        _element(_OCTETS, name.encode("ascii"))
+        + (_element(_BOOLEAN, b"\xff") if critical else b"")
+        + (_element(_OCTETS, value) if value is not None else b"")
+        for name, critical, value in controls
+    ]
+    listed = b"".join(_element(_SEQUENCE, one) for one in written)
+    behind = _element(_CONTROLS, listed) if listed else b""
+    octets = number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True)
+    return _element(_SEQUENCE, _element(_INTEGER, octets) + operation + behind)

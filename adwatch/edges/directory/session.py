@@ -13,12 +13,15 @@ import ssl
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import ldap3
 from ldap3.core.exceptions import LDAPException
 from ldap3.operation.search import search_operation
+from ldap3.protocol.rfc4511 import LDAPMessage, MessageID, ProtocolOp
+from ldap3.utils.asn1 import encode
 
 from adwatch.core.words import line
 from adwatch.edges.directory import entries
@@ -35,6 +38,7 @@ SIZE_LIMIT_EXCEEDED: Final = 4
 INVALID_CREDENTIALS: Final = 49
 PAGE_SIZE: Final = 1000  # MaxPageSize of Microsoft's AD (KB 315071)
 _RECEIVE = 1 << 16
+_OFTEN: Final = 500  # a filter that is longer names objects, and does not come again
 _KEEPALIVE_S = 15
 
 Control = tuple[str, bool, bytes | None]
@@ -233,15 +237,15 @@ class Session:
         if self._connection is None:
             raise DirectoryError(f"{self.url}: the connection is closed")
         self.searches += 1
-        log.debug(line("search", base=base, scope=scope, filter=text[:200]))
-        request = search_operation(
-            base, text, scope, 0, list(attributes), size_limit, 0, False, False, False
-        )
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug(line("search", base=base, scope=scope, filter=text[:200]))
+        encoded = _operation if len(text) < _OFTEN else _operation.__wrapped__
+        number: int = self._connection.server.next_message_id()
         try:
-            number: int = self._connection.strategy.send("searchRequest", request, list(controls))
-        except (LDAPException, OSError) as error:
+            operation = encoded(base, scope, text, tuple(attributes), size_limit)
+            self._connection.socket.sendall(entries.write_message(number, operation, controls))
+        except (LDAPException, OSError, AttributeError) as error:
             raise self._lost(error) from error
-        self._connection.strategy._outstanding.pop(number, None)  # noqa: SLF001 - read here instead
         return number
 
     def _rows(self, number: int) -> Iterator[Row]:
@@ -350,6 +354,20 @@ class Session:
             cookie = self._decoded(entries.read_sequence, answer)[1]
             if not cookie:
                 return
+
+
+@lru_cache(maxsize=32)
+def _operation(
+    base: str, scope: int, text: str, attributes: tuple[str, ...], size_limit: int
+) -> bytes:
+    """A search request as ldap3 encodes it, which takes longer than an idle tick may."""
+    request = search_operation(
+        base, text, scope, 0, list(attributes), size_limit, 0, False, False, False
+    )
+    message = LDAPMessage()
+    message["messageID"] = MessageID(0)
+    message["protocolOp"] = ProtocolOp().setComponentByName("searchRequest", request)
+    return entries.operation_of(encode(message))
 
 
 def _keep_alive(connected: socket.socket, timeout_s: float) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -51,6 +52,7 @@ class Letter:
     due: float = 0.0
 
 
+@lru_cache(maxsize=4)
 def cursor(text: str) -> Cursor:
     """The cursor that `cursor_text` wrote; a damaged one is nobody's."""
     try:
