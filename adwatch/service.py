@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from adwatch import lastgood
 from adwatch.config.schema import Config
+from adwatch.core.attributes import given_up
 from adwatch.core.model import (
     Batch,
     Candidate,
@@ -237,7 +238,7 @@ class Service:
         if idle and not compared:
             return
         mapped = {entry.guid: self.mapper.candidate(entry, batch.at) for entry in batch.entries}
-        batch = batch.mapped()
+        batch = given_up(batch)
         cursor, seen = self.store.cursor(), self.store.seen() if batch.full else {}
         comparable = batch.full and self._comparable(batch)
         if batch.full:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
+
+from adwatch.core.safe import character, surely_safe
 
 NUMBER = re.compile(r"[A-Za-z0-9*#+.-][A-Za-z0-9*#+_.-]{0,31}\Z", re.ASCII)
 
@@ -37,13 +38,6 @@ class UnsafeText(ValueError):  # noqa: N818 - names the text, and is no fault of
         return f"{self} ({self.field} is made of {origin})" if origin else str(self)
 
 
-def character(one: str) -> str:
-    """What people call a character: U+000A (line feed)."""
-    known = {"\n": "line feed", "\r": "carriage return", "\0": "null"}
-    name = known.get(one) or unicodedata.name(one, "").lower() or "no character of its own"
-    return f"U+{ord(one):04X} ({name})"
-
-
 def refuse_unsafe(field: str, text: str) -> None:
     """Raises UnsafeText where `text` would not read back from a file as it was written.
 
@@ -59,18 +53,6 @@ def refuse_unsafe(field: str, text: str) -> None:
         raise UnsafeText(
             f"{what} begins or ends with a blank, which Asterisk drops; try | trim", field
         )
-
-
-def surely_safe(*texts: str) -> bool:
-    """Whether `refuse_unsafe` would take every text; False where it has to be asked.
-
-    What is printable has no control characters, surrogates or blanks but U+0020.
-    """
-    joined = "|".join(texts)
-    if not joined.isprintable():
-        return False
-    ends = " |" in joined or "| " in joined or joined[:1] == " " or joined[-1:] == " "
-    return not ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +105,6 @@ class Entry:
         return 0.0 if ticks in _NEVER_EXPIRES else ticks / 10**7 - _FILETIME_EPOCH_S
 
 
-_TELLING = ("samaccountname", "usnchanged")
 # accountExpires counts 100 ns since 1601 (MS-ADA1 2.1, MS-DTYP 2.3.3).
 _NEVER_EXPIRES = (0, 2**63 - 1)
 _FILETIME_EPOCH_S = 11_644_473_600
@@ -256,14 +237,6 @@ class Batch:
     values: bool = False
     contacts: frozenset[str] = frozenset()
     took: Mapping[str, float] = field(default_factory=dict, compare=False)
-
-    def mapped(self) -> Batch:
-        """The same without what only the mapping reads: of a large domain, most of it."""
-        entries = tuple([
-            Entry(e.guid, e.dn, {n: e.attributes[n] for n in _TELLING if n in e.attributes})
-            for e in self.entries
-        ])  # fmt: skip
-        return replace(self, entries=entries)
 
 
 @dataclass(frozen=True, slots=True)

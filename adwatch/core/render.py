@@ -20,10 +20,9 @@ from adwatch.core.model import (
     MAPPED,
     Peer,
     UnsafeText,
-    character,
     refuse_unsafe,
-    surely_safe,
 )
+from adwatch.core.safe import character, surely_safe
 from adwatch.core.secrets import ha1, pin
 from adwatch.core.words import octets
 

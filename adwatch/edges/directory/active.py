@@ -394,13 +394,5 @@ class ActiveDirectory:
             found, gone, _ = self._scope.look(odd)
         self._better.told(frozenset(odd))
         entries = tuple(found.values())
-        return Batch(
-            entries,
-            frozenset(odd),
-            full=False,
-            cursor=since,
-            at=self._clock(),
-            gone=gone,
-            contacts=self._may_be_contacts(),
-            took=took,
-        )
+        at, more = self._clock(), self._may_be_contacts()
+        return Batch(entries, frozenset(odd), False, since, at, gone, contacts=more, took=took)
