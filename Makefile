@@ -45,7 +45,8 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) ## what things cost, beside other ways of doing them: USERS=, RUNS=, HOUR_S=
+bench: $(READY) ## what things cost, beside other ways of doing them: USERS=, RUNS=, HOUR_S=, FIGURES=docs/performance.md
+	$(BIN)/python bench/core.py
 	PYTHONPATH=tests:. $(BIN)/python -m bench
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

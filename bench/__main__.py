@@ -1,8 +1,8 @@
 """`make bench`: loads domains, measures adwatch beside other ways, writes JSON and the page.
 
-Environment: USERS="1000 20000" (add 100000), RUNS=5, CHANGES=30 for the latency, HOUR_S=60,
-OUT= the folder of bench.json, PAGE=docs/performance.md (empty: no page). With FROM=bench.json
-nothing is measured, and the page is written anew.
+Environment: USERS="1000 20000" (add 100000), RUNS=5, CHANGES=30 for the latency, HOUR_S=60
+(3600: the whole hour), OUT= the folder of bench.json, FIGURES=docs/performance.md to publish
+them. With FROM=bench.json nothing is measured.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from system.samba import SambaDC, run
 from bench import running, whole
 from bench.domain import domain, say
 from bench.figures import Figures
-from bench.table import SMALL, page, text
+from bench.table import SMALL, page, put_in, text
 
 HERE = Path(__file__).parent
 NOTE = HERE / "note.md"
@@ -36,9 +36,9 @@ def main() -> None:
         say(f"written: {out}")
     for users in figures.facts["users"]:
         print(f"\n{users} users\n\n{text(figures, users)}")
-    where = environ.get("PAGE", str(HERE.parent / "docs" / "performance.md"))
-    if where:
-        Path(where).write_text(page(figures, NOTE.read_text()))
+    if document := environ.get("FIGURES"):
+        section = page(figures, NOTE.read_text())
+        Path(document).write_text(put_in(Path(document).read_text(), section))
 
 
 def measured(sizes: list[int]) -> Figures:
@@ -83,4 +83,5 @@ def one_size(dc: SambaDC, folder: Path, users: int, runs: int, figures: Figures)
             running.latency(dc, site, users, changes, figures, "200ms")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -165,22 +165,27 @@ def text(figures: Figures, users: int) -> str:
 
 
 def page(figures: Figures, note: str) -> str:
-    """docs/performance.md; `note` is what the profile shows, for the bars that are not met."""
+    """The section of docs/performance.md; `note` is what the profile shows of bars not met."""
     facts = figures.facts
     lines = [
-        "# What adwatch costs",
-        "",
-        "Written by `make bench`; every figure is the median of"
-        f" {facts['runs']} runs or more, of one run of the bench.",
-        "",
-        f"Measured {facts['at']} with Samba {facts['samba']} (mdb), Python {facts['python']},"
-        f" {facts['cores']} cores that the controller shares; the machine's load before that was"
-        f" {facts['load']}.",
+        f"Measured {facts['at']} with Samba {facts['samba']} (mdb) over LDAPS, Python"
+        f" {facts['python']}, {facts['cores']} cores that the controller shares; medians of"
+        f" {facts['runs']} runs or more. The machine's load before that was {facts['load']}"
+        " (1, 5 and 15 minutes).",
     ]
     for users in facts["users"]:
         rows = list(told(figures, users))
         if rows:
-            lines += ["", f"## {users:,} users", "", "| what | figure | bar | met |",
+            lines += ["", f"### {users:,} users", "", "| what | figure | bar | met |",
                       "| --- | --- | --- | --- |"]  # fmt: skip
             lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines) + "\n\n" + note.strip() + "\n"
+
+
+def put_in(document: str, section: str) -> str:
+    """The page with the section between its marks, in place of the one before."""
+    begin, end = "<!-- domain -->\n", "<!-- /domain -->"
+    before, found, rest = document.partition(begin)
+    if not found or end not in rest:
+        raise ValueError(f"the page has no {begin.strip()} and {end}")
+    return f"{before}{begin}\n{section}\n{end}{rest.partition(end)[2]}"
