@@ -49,7 +49,7 @@ _TELLING = ("samaccountname", "usnchanged")
 def given_up(batch: Batch) -> Batch:
     """A batch without what only the mapping reads: of a large domain, most of it."""
     entries = [
-        Entry(e.guid, e.dn, {n: e.attributes[n] for n in _TELLING if n in e.attributes})
+        Entry(e.guid, e.dn, Attributes(_TELLING, tuple([e.first(name) for name in _TELLING])))
         for e in batch.entries
     ]
     return replace(batch, entries=tuple(entries))

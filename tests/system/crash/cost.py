@@ -54,6 +54,7 @@ def best(do: Callable[[], object]) -> float:
 
 
 def opened(folder: Path) -> None:
+    (folder / "adwatch.db.seal").unlink(missing_ok=True)  # as after a crash
     with closing(Store(folder)) as store:
         store.open()
         assert store.aside is None
