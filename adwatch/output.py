@@ -41,14 +41,13 @@ class Output:
             return asterisk.numbers_in(text)
         return frozenset(one for one in text.splitlines() if one and not one.startswith(";"))
 
-    def text_digest(self, octets: bytes, secrets: str) -> str:
-        """Tells one text of this output from another, and also what it was written with.
+    def made_with(self, secrets: str) -> str:
+        """Tells what a text of this output was made with: another adwatch may write otherwise.
 
-        `secrets` tells the secrets from others. Another adwatch may write otherwise.
+        `secrets` tells the secrets from others.
         """
-        made_by = f"{__version__} {self.digest()} {self.renderer.template()!r} {secrets}"
-        told = hashlib.blake2b(octets, digest_size=16)
-        return told.hexdigest() + hashlib.blake2b(made_by.encode(), digest_size=16).hexdigest()
+        made_with = f"{__version__} {self.digest()} {self.renderer.template()!r} {secrets}"
+        return hashlib.blake2b(made_with.encode(), digest_size=16).hexdigest()
 
     def digest(self) -> str:
         """Tells one way of writing this output from another."""

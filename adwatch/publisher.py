@@ -62,9 +62,8 @@ class Publisher:
             self._begin(self._store.served())
         for output in owing:
             with turn.part(f"output {output.name}"), turn.timed("write"):
-                wrote, text = self._publish(output)
+                wrote, mark = self._publish(output)
                 turn.wrote |= wrote
-                mark = output.text_digest(text.encode(), self._secrets())
                 self._store.published(output.name, mark)
         for output in self._outputs:
             output.renderer.forget()
@@ -138,31 +137,37 @@ class Publisher:
         mark = self._store.meta(f"published {output.name}")
         if not mark or output.name in self._store.owed("publish") or _is_others(output):
             return False
+        return self._mark(output) == mark
+
+    def _mark(self, output: Output) -> str:
+        """Tells the files of an output, as they are and as they are made, from all others."""
         paths = output.path, lastgood.path_of(self._state, output.name)
-        try:
-            texts = [path.read_bytes() for path in paths]
-        except OSError:
-            return False
-        return all(output.text_digest(text, self._secrets()) == mark for text in texts)
+        return f"{output.made_with(self._secrets())} {[stamp(path) for path in paths]}"
 
     def _publish(self, output: Output) -> tuple[bool, str]:
-        """Brings one output up to date; gives whether it had to be written, and its text."""
+        """Brings one output up to date; gives whether it had to be written, and its mark.
+
+        The mark is empty where another hand was at the files just then.
+        """
         with _told(output):
             text = self._documents[output.name].text()
-        changed = asterisk.differs(output.path, text) or _is_others(output)
+        octets = text.encode()
+        changed = asterisk.differs(output.path, octets) or _is_others(output)
         if changed:
-            self._write(output, text)
+            self._write(output, text, octets)
         self._stamps[output.name] = stamp(output.path)
         copy = lastgood.path_of(self._state, output.name)
-        if asterisk.differs(copy, text):
-            asterisk.replace(copy, text, output.mode, output.owner, like=output.path)
-        return changed, text
+        if asterisk.differs(copy, octets):
+            asterisk.replace(copy, octets, output.mode, output.owner, like=output.path)
+        mark = self._mark(output)
+        still = not any(asterisk.differs(path, octets) for path in (output.path, copy))
+        return changed, mark if still else ""
 
-    def _write(self, output: Output, text: str) -> None:
+    def _write(self, output: Output, text: str, octets: bytes) -> None:
         """Puts a new text in place; telling Asterisk of it is owed from before that."""
         new = self._reloads.owe(output, text)
         try:
-            asterisk.replace(output.path, text, output.mode, output.owner)
+            asterisk.replace(output.path, octets, output.mode, output.owner)
         except OutputError:
             if new:
                 self._reloads.forgive(output, text)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 
 from adwatch.core.model import Peer, UnsafeText
 from adwatch.core.render import HEADER, Renderer, RenderError, sort_key
-
-_MANY = 500  # from here on sorting once is cheaper than putting each in its place
 
 
 class Document:
@@ -18,52 +16,63 @@ class Document:
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
-        self._order: list[tuple[str, str]] = []
-        self._fragments: dict[str, str] = {}
         self._numbers: dict[str, str] = {}
+        self._order: list[tuple[str, str]] = []
+        self._fragments: list[str] = []
+        """Those of `_order`, in the same places."""
+        self._new: dict[tuple[str, str], str] = {}
         self._faults: dict[str, UnsafeText | RenderError] = {}
-        self._unsorted = 0
 
     def put(self, peer: Peer) -> None:
         """Takes a peer in, or in place of what it was."""
-        number, guid = sort_key(peer)
-        if self._numbers.get(guid) != number:
+        number, guid = key = sort_key(peer)
+        before = self._numbers.get(guid)
+        if before is not None and before != number:
             self.drop(guid)
-            self._numbers[guid] = number
-            if self._unsorted or len(self._order) < _MANY:
-                self._order.append((number, guid))
-                self._unsorted += 1
-            else:
-                insort(self._order, (number, guid))
+            before = None
         self._faults.pop(guid, None)
         try:
-            self._fragments[guid] = "\n" + self._renderer.take(peer)
+            fragment = "\n" + self._renderer.take(peer)
         except (UnsafeText, RenderError) as error:
-            self._fragments[guid] = ""
+            fragment = ""
             self._faults[guid] = error
+        if before is None or key in self._new:
+            self._numbers[guid] = number
+            self._new[key] = fragment
+        else:
+            self._fragments[bisect_left(self._order, key)] = fragment
 
     def drop(self, guid: str) -> None:
         """Forgets a peer, if it is here."""
         number = self._numbers.pop(guid, None)
         if number is None:
             return
-        self._sort()
-        del self._order[bisect_left(self._order, (number, guid))]
-        del self._fragments[guid]
         self._faults.pop(guid, None)
+        if self._new.pop((number, guid), None) is None:
+            place = bisect_left(self._order, (number, guid))
+            del self._order[place], self._fragments[place]
 
-    def _sort(self) -> None:
-        if self._unsorted:
-            self._order.sort()
-            self._unsorted = 0
+    def _settle(self) -> None:
+        """Gives those that came since the last time their places."""
+        if len(self._new) > len(self._order) // 100:
+            every = [*zip(self._order, self._fragments, strict=True), *self._new.items()]
+            every.sort()
+            self._order = [key for key, _ in every]
+            self._fragments = [fragment for _, fragment in every]
+        else:
+            for key, fragment in self._new.items():
+                place = bisect_left(self._order, key)
+                self._order.insert(place, key)
+                self._fragments.insert(place, fragment)
+        self._new.clear()
 
     def text(self) -> str:
         """The whole text. Raises UnsafeText or RenderError where a peer can't be written."""
         for error in self._faults.values():
             raise error
-        self._sort()
-        fragments = self._fragments
-        return HEADER + "".join([fragments[guid] for _, guid in self._order])
+        if self._new:
+            self._settle()
+        return HEADER + "".join(self._fragments)
 
     def __contains__(self, guid: str) -> bool:
         return guid in self._numbers

@@ -15,10 +15,10 @@ from adwatch.errors import OutputError
 _SECTION: Final = re.compile(r"(?m)^\[([^\]\r\n]+)\]")
 
 
-def differs(path: Path, text: str) -> bool:
+def differs(path: Path, text: str | bytes) -> bool:
     """Whether a file holds anything else than `text`, or is not there."""
     try:
-        return path.read_bytes() != text.encode()
+        return path.read_bytes() != _octets(text)
     except FileNotFoundError:
         return True
     except OSError as error:
@@ -41,7 +41,9 @@ def is_others(path: Path, mode: int, owner: str | None) -> bool:
     return found.st_mode & 0o7777 != mode or uid not in here or gid not in {-1, found.st_gid}
 
 
-def replace(path: Path, text: str, mode: int, owner: str | None, like: Path | None = None) -> None:
+def replace(
+    path: Path, text: str | bytes, mode: int, owner: str | None, like: Path | None = None
+) -> None:
     """Puts `text` in place of a file in one step that a crash can't tear.
 
     The new file is written and synced beside the old one under a name that begins with a dot
@@ -60,7 +62,7 @@ def replace(path: Path, text: str, mode: int, owner: str | None, like: Path | No
                     with contextlib.suppress(PermissionError):
                         _own(file.fileno(), _kept(like))
                 os.fchmod(file.fileno(), mode)
-                file.write(text.encode())
+                file.write(_octets(text))
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -81,11 +83,15 @@ def sweep(path: Path) -> None:
 def read(path: Path) -> str:
     """A file's text, empty where there is none."""
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        return path.read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return ""
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def _octets(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode()
 
 
 def numbers_in(text: str) -> frozenset[str]:
