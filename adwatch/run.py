@@ -22,6 +22,7 @@ from adwatch.core.tally import Tally
 from adwatch.core.words import line
 from adwatch.duties import look_after_contacts, look_after_reload
 from adwatch.edges.control import Lock, Server
+from adwatch.edges.memory import give_back
 from adwatch.edges.signals import Signals, exit_by
 from adwatch.edges.systemd import Systemd
 from adwatch.edits import Edition, Edits
@@ -258,6 +259,7 @@ class Runner:
             self._refusal.over()
             if turn.full:
                 self._health.last_reconcile = wall
+                give_back()
             if how == "compare":
                 self._pace = self._pace.compared(now, took=now - begun)
                 saved = self._pace.funds_at(now)

@@ -45,6 +45,8 @@ from adwatch.turn import Turn
 
 log = logging.getLogger(__name__)
 
+_NO_REFUSALS: Mapping[str, str] = MappingProxyType({})
+
 
 class Service:
     """Turns, and what people ask for between them. `dry` writes nothing at all."""
@@ -294,9 +296,10 @@ class Service:
         same = cursor is not None and cursor.invocation == batch.cursor.invocation
         return same and self.store.meta("mapping") == self.mapper.digest
 
-    def _refusals(self, peer: Peer) -> dict[str, str]:
+    def _refusals(self, peer: Peer) -> Mapping[str, str]:
         said = {output.name: output.renderer.refusal(peer) for output in self.outputs}
-        return {name: reason for name, reason in said.items() if reason}
+        found = {name: reason for name, reason in said.items() if reason}
+        return found or _NO_REFUSALS
 
     def had_dirsync(self) -> bool:
         """Whether DirSync was to be had once, where the configuration leaves the choice."""

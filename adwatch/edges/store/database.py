@@ -95,7 +95,9 @@ class Store(Outbox):
 
     def meta(self, key: str) -> str:
         """A remembered value, empty where there is none."""
-        found = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        sql = "SELECT value FROM meta WHERE key = ?"
+        # The cursor is read at every tick, so that a file that is damaged meanwhile shows.
+        found = self._rows(sql, (key,)) if key == "cursor" else self._same(sql, key)
         return found[0][0] if found else ""
 
     def remember(self, key: str, value: str) -> None:
