@@ -344,16 +344,32 @@ class Session:
             yield from self._paged(base, text, attributes)
 
     def _paged(self, base: str, text: str, attributes: Sequence[str]) -> Iterator[Row]:
-        cookie = b""
-        while True:
-            control = (PAGED, True, entries.sequence(PAGE_SIZE, cookie))
-            yield from self.search(base, SUBTREE, text, attributes, controls=[control])
-            answer = self.answer_controls.get(PAGED)
-            if answer is None:
-                raise DirectoryError(f"{self.url}: a page came without its cookie")
-            cookie = self._decoded(entries.read_sequence, answer)[1]
-            if not cookie:
-                return
+        """The rows page by page; the next one is asked for before this one is decoded."""
+        number = self._ask_page(base, text, attributes, b"")
+        while number:
+            bodies, cookie = self._page(number)
+            number = self._ask_page(base, text, attributes, cookie) if cookie else 0
+            for body in bodies:
+                yield Row(*self._decoded(entries.read_entry, body))
+
+    def _ask_page(self, base: str, text: str, attributes: Sequence[str], cookie: bytes) -> int:
+        control = (PAGED, True, entries.sequence(PAGE_SIZE, cookie))
+        return self.send(base, SUBTREE, text, attributes, [control])
+
+    def _page(self, number: int) -> tuple[list[bytes], bytes]:
+        """The entries of a page that came whole, not decoded yet, and the next one's cookie."""
+        bodies = []
+        for message in self.messages(number):
+            if message.tag == entries.SEARCH_ENTRY:
+                bodies.append(message.body)
+            elif message.tag == entries.SEARCH_DONE:
+                self._finish(message)
+                break
+        answer = self.answer_controls.get(PAGED)
+        if answer is None:
+            raise DirectoryError(f"{self.url}: a page came without its cookie")
+        cookie: bytes = self._decoded(entries.read_sequence, answer)[1]
+        return bodies, cookie
 
 
 @lru_cache(maxsize=32)
