@@ -62,6 +62,17 @@ def test_paged_delete_during_search(dc: SambaDC, paged: Proxy, follow: Follow, u
     assert follower.is_right()
 
 
+def test_the_next_page_is_asked_for_before_a_row_of_this_one_is_given(
+    dc: SambaDC, opened: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "PAGE_SIZE", PAGE)
+    before = opened.searches
+    rows = opened._paged(dc.staff_dn, "(objectClass=*)", ["cn"])
+    for number in range(1, 3 * PAGE + 1):
+        next(rows)
+        assert opened.searches - before == 2 + (number - 1) // PAGE
+
+
 def test_paged_show_deleted(dc: SambaDC, paged: Proxy, follow: Follow, user: User) -> None:
     """Tombstones come to who asks for them in pages: adwatch's lists hold none."""
     dc.delete(user("psd"))
