@@ -128,6 +128,7 @@ def _directory(directory: Mapping[str, Any], servers: Iterable[str]) -> Iterator
     lag = time.time() - read if read else None
     used = {server: server == directory["server"] for server in (*servers, directory["server"])}
     used.pop(None, None)
+    failed = {server: server in directory["failed"] for server in (*used, *directory["failed"])}
     yield _gauge("last_success_timestamp_seconds", "When the directory was last read.", read)
     yield _gauge("last_reconcile_timestamp_seconds", "When everything was compared.", compared)
     yield _gauge("lag_seconds", "Since the directory was last read.", lag)
@@ -136,6 +137,7 @@ def _directory(directory: Mapping[str, Any], servers: Iterable[str]) -> Iterator
     fault = directory["fault"] is not None
     yield _gauge("directory_fault", "1 while the directory can't be read.", fault)
     yield _labelled("directory_connected", "1 for the controller in use.", "server", used)
+    yield _labelled("directory_server_fault", "1 where the last try failed.", "server", failed)
     yield _gauge("directory_certificate_end_timestamp_seconds", "Its certificate's end.", ends)
 
 

@@ -162,6 +162,7 @@ def _directory(service: Service, health: Health, now: float) -> dict[str, Any]:
     lag = max(0.0, now - health.last_success) if health.last_success else None
     return {
         "server": reach.server or None,
+        "failed": {server: fault for server, fault in reach.tried.items() if fault},
         "feed": reach.feed or None,
         "why": reach.why or None,
         "push": reach.push,
@@ -228,6 +229,8 @@ def status_text(said: dict[str, Any]) -> str:
         lines.append("deletions: not visible to the account; found by comparing")
     if directory["fault"]:
         lines.append(f"directory fault: {directory['fault']}")
+    else:
+        lines += [f"controller {one}: {why}" for one, why in directory["failed"].items()]
     lines += [text for output in said["outputs"] for text in _output_lines(output)]
     lines += [f"{part} fault: {fault}" for part, fault in said["faults"].items()]
     lines += _alert_lines(said["alerts"])

@@ -253,7 +253,7 @@ class Reach:
     """Which domain controller is in use and how; everything empty where there is none.
 
     `connected_since` is seconds since the epoch, `searches` counts those of the connection;
-    `rank` is 0 where no server is better.
+    `rank` is 0 where no server is better; `tried` is what the last try at each server failed of.
     """
 
     server: str = ""
@@ -265,6 +265,7 @@ class Reach:
     searches: int = 0
     rank: int = 0
     certificate_ends: str = ""
+    tried: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

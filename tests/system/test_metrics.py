@@ -76,6 +76,21 @@ def test_metrics_follow_what_happens(dc: SambaDC, asked: Asked, user: Callable[.
         dc.unpause()
 
 
+def test_a_controller_that_fails_beside_the_one_in_use_is_told(dc: SambaDC, make: Make) -> None:
+    down = f"ldaps://localhost:{free_port()}"
+    asked = Asked(lambda **parts: make(server=f"{down}, {dc.ldaps_url}", **parts))
+    asked.adwatch.start()
+    wait_for("the service", lambda: asked.get("/readyz")[0] == 200)
+    fault = "adwatch_directory_server_fault"
+    assert value(asked, fault, server=down) == 1
+    assert value(asked, fault, server=dc.ldaps_url) == 0
+    assert value(asked, "adwatch_directory_connected", server=down) == 0
+    said = asked.adwatch.status()
+    assert said["state"] == "online"
+    assert list(said["directory"]["failed"]) == [down]
+    assert f"controller {down}: " in asked.adwatch("status").stdout
+
+
 def test_incidents_are_told_by_their_kind(make: Make, user: Callable[..., str]) -> None:
     asked = Asked(make, "alerts: {after: 0s}\n")
     asked.adwatch.start()

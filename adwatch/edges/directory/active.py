@@ -162,7 +162,7 @@ class ActiveDirectory:
         """Which server is in use and how."""
         link = self._link
         if link is None:
-            return Reach()
+            return Reach(tried=self._links.tried)
         return Reach(
             server=link.session.url,
             feed=link.choice.name,
@@ -173,6 +173,7 @@ class ActiveDirectory:
             searches=link.session.searches,
             rank=link.rank,
             certificate_ends=str(link.session.certificate.get("notAfter", "")),
+            tried=self._links.tried,
         )
 
     def read(
@@ -232,8 +233,8 @@ class ActiveDirectory:
         link = self._link
         try:
             found = do(link)
-        except DirectoryError:
-            self._links.failed(link)
+        except DirectoryError as error:
+            self._links.failed(link, error)
             self._drop()
             raise
         self._links.worked(link)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -96,6 +96,8 @@ class Links:
         self._unread: Counter[str] = Counter()
         self._taken: dict[str, str] = {}
         self._refused: dict[str, _Refusal] = {}
+        self.tried: Mapping[str, str] = {}
+        """What the last try at each server failed of, empty where it did not; never altered."""
 
     def session(self, url: str) -> Session:
         """A session to a server, open. Raises DirectoryError where it can't be had.
@@ -182,6 +184,18 @@ class Links:
 
     def link(self, rank: int, url: str) -> Link:
         """A link to one server. Raises DirectoryError where it can't be used."""
+        try:
+            link = self._link(rank, url)
+        except DirectoryError as error:
+            self._note(url, error.message)
+            raise
+        self._note(url, "")
+        return link
+
+    def _note(self, url: str, fault: str) -> None:
+        self.tried = {**self.tried, url: fault}
+
+    def _link(self, rank: int, url: str) -> Link:
         session = self.session(url)
         self._opening.add(session)
         try:
@@ -199,9 +213,10 @@ class Links:
             self._opening.discard(session)
         return Link(rank, session, root, choice, sees)
 
-    def failed(self, link: Link) -> None:
+    def failed(self, link: Link, error: DirectoryError) -> None:
         """Word that a server could be connected to and not be read."""
         self._unread[link.session.url] += 1
+        self._note(link.session.url, error.message)
 
     def worked(self, link: Link) -> None:
         """Word that a server was read."""
