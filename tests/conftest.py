@@ -16,6 +16,7 @@ settings.load_profile("adwatch")
 SYSTEM = Path(__file__).parent / "system"
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))

@@ -36,6 +36,7 @@ EFFECTS = Path(__file__).with_name("effects.c")
 LIBRARY = "ADWATCH_EFFECTS"  # names the preloaded library in the environment
 HOOK = "ADWATCH_HOOK"  # the webhook's port
 _VOLATILE = ("digest", "last_success", "last_reconcile", "compared", "damaged")
+_STAMPED = "published "  # what a file is made with, and then its inode and times
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, prctl(2)
 
 
@@ -201,7 +202,11 @@ def _rows(path: Path) -> dict[str, list[Any]]:
         rows = {name: db.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
     rows["history"] = [row[2:] for row in rows["history"]]
     rows["incidents"] = [(key, json.loads(body)["opened"]) for key, body in rows["incidents"]]
-    rows["meta"] = [row for row in rows["meta"] if row[0] not in _VOLATILE]
+    rows["meta"] = [
+        (name, value.partition(" ")[0] if name.startswith(_STAMPED) else value)
+        for name, value in rows["meta"]
+        if name not in _VOLATILE
+    ]
     return {name: sorted(found, key=repr) for name, found in rows.items()}
 
 
