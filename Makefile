@@ -29,7 +29,7 @@ demo: $(READY) ## the main job, against a Samba AD that it starts itself
 
 test: $(READY) lint ## everything: lint, unit, contract and system tests; WORKERS= at a time
 	timeout --signal=INT --kill-after=60 2640 $(BIN)/pytest \
-	  --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	  --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 soak: $(READY) crash ## that, an outage in real time, the state machine for 15 minutes each: SOAK_S=, JOBS=
 	PYTHONPATH=tests $(BIN)/python -m system.faults.soak

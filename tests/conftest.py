@@ -16,15 +16,10 @@ settings.load_profile("adwatch")
 SYSTEM = Path(__file__).parent / "system"
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        if SYSTEM in item.path.parents or {"dc", "dcs"} & fixtures:
+        if SYSTEM in item.path.parents or {"dc", "dcs"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.docker)
-        # Beside others a file stays together, and so do all that need the two controllers.
-        group = "two controllers" if "dcs" in fixtures else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
     if hasattr(config, "workerinput"):  # the short ones last, to fill what is left
         items.sort(key=lambda item: SYSTEM not in item.path.parents)
 
