@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 ADWATCH = Path(sys.executable).with_name("adwatch")
@@ -23,6 +24,11 @@ def wait_for(what: str, seen: Callable[[], Any], timeout_s: float = LONGEST_S) -
             raise AssertionError(f"{what}: not within {timeout_s:g} s")
         time.sleep(0.01)
     return time.monotonic() - begun
+
+
+def made_by_pytest(folder: Path) -> list[Path]:
+    """The folders above one of pytest's own, which it lets nobody else into."""
+    return [above for above in folder.parents if Path(gettempdir()) in above.parents]
 
 
 class Adwatch:

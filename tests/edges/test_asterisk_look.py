@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from program import wait_for
+from program import made_by_pytest, wait_for
 
 from adwatch.edges.asterisk import Changes, CommandLine, Shown, Wanted, changes, command, look_kind
 from adwatch.edges.asterisk.command import socket_hint
@@ -212,7 +212,7 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(
 def test_a_control_socket_that_is_for_others_says_which_group_to_join(
     tmp_path: Path, mode: int, hint: str
 ) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *made_by_pytest(tmp_path)):
         folder.chmod(0o755)
     path = tmp_path / "asterisk.ctl"
     with socket.socket(socket.AF_UNIX) as listener:

@@ -7,11 +7,13 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 from program import wait_for
+from proxy import ENTRY, PAGED, Message, proxy, result
 from system.follower import FILTER, LEAVERS, STAFF
 from system.follower import edge as real
 
@@ -539,7 +541,7 @@ def test_a_change_is_pushed_within_sambas_five_seconds(dc: Any) -> None:
     wait_for("the end of push", lambda: "push" not in {t.name for t in threading.enumerate()})
 
 
-def limited(session: Session, most: int, *, paged: bool) -> Callable[..., Iterator[Row]]:
+def limited(session: Session, most: int) -> Callable[..., Iterator[Row]]:
     """A session's search under a size limit, which Samba 4.22 does not know (measured).
 
     Microsoft's AD gives so many rows and then sizeLimitExceeded, unless asked for pages.
@@ -548,7 +550,7 @@ def limited(session: Session, most: int, *, paged: bool) -> Callable[..., Iterat
 
     def limited_search(*args: Any, **options: Any) -> Iterator[Row]:
         rows = search(*args, **options)
-        if options.get("controls") and not paged:
+        if options.get("controls"):
             yield from rows
             return
         for count, row in enumerate(rows):
@@ -567,7 +569,7 @@ def test_pages_give_what_one_answer_gives(dc: Any, monkeypatch: pytest.MonkeyPat
     try:
         whole = {row.dn for row in session.search_all(dc.base_dn, FILTER, ["cn"])}
         monkeypatch.setattr("adwatch.edges.directory.session.PAGE_SIZE", 5)
-        monkeypatch.setattr(session, "search", limited(session, 5, paged=False))
+        monkeypatch.setattr(session, "search", limited(session, 5))
         before = session.searches
         assert {row.dn for row in session.search_all(dc.base_dn, FILTER, ["cn"])} == whole
         assert session.searches - before == 1 + -(-len(whole) // 5)
@@ -576,19 +578,23 @@ def test_pages_give_what_one_answer_gives(dc: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_an_answer_cut_short_is_a_fault_and_never_a_smaller_directory(
-    dc: Any, monkeypatch: pytest.MonkeyPatch
+    dc: Any, tmp_path: Path
 ) -> None:
-    directory = real(dc, "svc-adwatch", "usn")
-    opened = Session.open
+    with proxy(dc, tmp_path) as between:
+        directory = real(dc, "svc-adwatch", "usn", servers=(between.url,))
+        count = itertools.count()
 
-    def open_limited(session: Session) -> None:
-        opened(session)
-        monkeypatch.setattr(session, "search", limited(session, 3, paged=True), raising=False)
+        def cut_short(found: Message) -> list[bytes] | None:
+            """The third user of each answer, and each page, is its last: code 4 follows."""
+            if found.tag != ENTRY or b"telephoneNumber" not in found.body:
+                return None
+            return None if next(count) % 3 < 2 else [result(found.id, 4)]
 
-    monkeypatch.setattr(Session, "open", open_limited)
-    with pytest.raises(DirectoryError, match="code 4"):
-        directory.read(None, dict)
-    directory.close()
+        between.on_answer = cut_short
+        with pytest.raises(DirectoryError, match="code 4"):
+            directory.read(None, dict)
+        assert between.searches(PAGED), "pages were tried, too"
+        directory.close()
 
 
 def test_a_server_that_cannot_be_used_is_let_go(dc: Any, monkeypatch: pytest.MonkeyPatch) -> None:

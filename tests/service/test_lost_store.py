@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from program import made_by_pytest
 from service.test_turn import STAFF, Site
 
 from adwatch.core.model import Debt
@@ -397,7 +398,7 @@ def test_a_store_that_may_not_be_read_is_a_fault_and_no_damage(site: Site, tmp_p
     site.stop()
     octets = store(site).read_bytes()
     (tmp_path / "state").chmod(0o777)
-    for folder in (tmp_path, *tmp_path.parents[:2]):  # those that pytest made
+    for folder in (tmp_path, *made_by_pytest(tmp_path)):
         folder.chmod(folder.stat().st_mode | 0o055)
     os.seteuid(65534)
     try:
