@@ -412,6 +412,21 @@ def test_a_store_that_may_not_be_read_is_a_fault_and_no_damage(site: Site, tmp_p
     assert kept(site) == []
 
 
+def test_what_was_taken_back_is_not_remembered(site: Site) -> None:
+    site.turn()
+    kept = site.service.store
+
+    def owe_and_be_broken_off() -> None:
+        with kept._transaction():
+            kept.owe(Debt("reload", "users", 1.0))
+            assert "users" in kept.owed("reload")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        owe_and_be_broken_off()
+    assert kept.owed("reload") == {}
+
+
 def test_of_those_set_aside_the_oldest_and_the_newest_four_stay(site: Site) -> None:
     site.users(1)
     site.turn()

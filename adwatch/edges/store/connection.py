@@ -197,6 +197,7 @@ class Connection:
             with suppress(sqlite3.Error):
                 if self._db.in_transaction:  # on a full disk SQLite has rolled back itself
                     self._db.rollback()
+            self._known.clear()  # SQLite counts on, so it may tell of what was taken back
             if self._tally is not None:
                 self._tally.sum = before
             raise
