@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from system.samba import READY_S, SambaDC, ensure, project_name, run, services, wait_until
+from system.samba import SambaDC, controller, ensure, project_name, run
 
 LOAD: Final = Path(__file__).with_name("load.py")
 BASE: Final = "OU=Bench,DC=example,DC=test"
@@ -35,21 +34,10 @@ def domain(users: int) -> Iterator[SambaDC]:
     run("docker", "volume", "create", volume)
     try:
         _copy(kept, volume, _image(compose))
-        with _started(compose, project) as dc:
+        with controller(compose, project) as dc:
             yield dc
     finally:
         run("docker", "volume", "rm", "-f", volume)
-
-
-@contextmanager
-def _started(compose: str, project: str) -> Iterator[SambaDC]:
-    with services(compose, project), tempfile.TemporaryDirectory() as folder:
-        dc = SambaDC(project, "dc1", Path(folder))
-        wait_until(dc.responsive, READY_S, "the domain controller answers")
-        try:
-            yield dc
-        finally:
-            dc.close()
 
 
 def _image(compose: str) -> str:
@@ -68,7 +56,7 @@ def _kept(users: int, compose: str) -> str:
     say(f"loading {users} users into a new domain")
     begun = time.monotonic()
     project = project_name()
-    with _started(compose, project) as dc:
+    with controller(compose, project) as dc:
         run("docker", "cp", str(LOAD), f"{dc.container}:/load.py")
         _load(dc, users)
         dc.stop()

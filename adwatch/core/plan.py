@@ -310,16 +310,10 @@ def _change(
 
 def differences(old: Peer | None, new: Peer | None) -> tuple[tuple[str, str, str], ...]:
     """The fields in which two peers differ, as (field, old, new); a secret only as a mask."""
-    if old is None and new is not None and not new.extra:
-        same = [_triple(name, value) for name in _SHARED if (value := getattr(new, name))]
-        own = ("number", new.number), ("name", new.name), ("email", new.email)
-        more = ("mobile", new.mobile), ("dn", new.dn), ("login", new.login)
-        first, last = ([(name, "", value) for name, value in some if value] for some in (own, more))
-        return (*first, *same, *last)
     before = _fields(old)
     after = _fields(new)
     changed = [
-        (name, before.get(name, ""), after.get(name, ""))
+        _triple(name, before.get(name, ""), after.get(name, ""))
         for name in dict.fromkeys((*before, *after))
         if before.get(name, "") != after.get(name, "")
     ]
@@ -331,10 +325,14 @@ def differences(old: Peer | None, new: Peer | None) -> tuple[tuple[str, str, str
 _SHARED = ("context", "call_group", "pickup_group")
 
 
+def _triple(name: str, old: str, new: str) -> tuple[str, str, str]:
+    return _shared(name, old, new) if name in _SHARED else (name, old, new)
+
+
 @lru_cache(maxsize=1024)
-def _triple(name: str, value: str) -> tuple[str, str, str]:
-    """A field that came: of these the same few come with thousands of peers."""
-    return name, "", value
+def _shared(name: str, old: str, new: str) -> tuple[str, str, str]:
+    """One object for all: of these fields the same few come with thousands of peers."""
+    return name, old, new
 
 
 def _fields(peer: Peer | None) -> dict[str, str]:

@@ -175,7 +175,8 @@ def test_a_file_that_changed_after_the_reload_is_reloaded_and_not_only_looked_at
     assert site.reloads() == 2
 
 
-def test_a_file_written_while_a_reload_is_under_way_stays_owed(site: Told) -> None:
+def with_a_reload_under_way(site: Told) -> Service:
+    """A service whose reload ends once there is a file `go`."""
     site.verify = "false"
     site.users(1)
     site.say(f"while [ ! -e {site.folder}/go ]; do sleep 0.01; done")
@@ -183,6 +184,11 @@ def test_a_file_written_while_a_reload_is_under_way_stays_owed(site: Told) -> No
     service.turn()
     assert service.reloads.begin()
     wait_for("the command", lambda: site.reloads() == 1)
+    return service
+
+
+def test_a_file_written_while_a_reload_is_under_way_stays_owed(site: Told) -> None:
+    service = with_a_reload_under_way(site)
     site.users(1, first=300)
     service.turn()
     (site.folder / "go").touch()
@@ -193,13 +199,7 @@ def test_a_file_written_while_a_reload_is_under_way_stays_owed(site: Told) -> No
 
 
 def test_an_edit_that_leaves_asterisk_where_it_is_breaks_no_reload_off(site: Told) -> None:
-    site.verify = "false"
-    site.users(1)
-    site.say(f"while [ ! -e {site.folder}/go ]; do sleep 0.01; done")
-    service = site.start()
-    service.turn()
-    assert service.reloads.begin()
-    wait_for("the command", lambda: site.reloads() == 1)
+    service = with_a_reload_under_way(site)
     path = site.folder / "config.yaml"
     path.write_text(path.read_text().replace("verify: false", "verify: false, settle: 300ms"))
     edition = next_edition(first_edition(service.parts, service.store), load(path), service.store)

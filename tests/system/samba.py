@@ -116,8 +116,14 @@ def services(
 @contextmanager
 def domain() -> Iterator[SambaDC]:
     """A domain of one controller, ready and seeded."""
-    project = project_name()
-    with services(ensure(), project), tempfile.TemporaryDirectory() as folder:
+    with controller(ensure(), project_name()) as dc:
+        yield dc
+
+
+@contextmanager
+def controller(compose: str, project: str) -> Iterator[SambaDC]:
+    """The same for a project, whose volume may be there already."""
+    with services(compose, project), tempfile.TemporaryDirectory() as folder:
         dc = SambaDC(project, "dc1", Path(folder))
         wait_until(dc.responsive, READY_S, "the domain controller answers")
         try:
