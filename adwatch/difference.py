@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from adwatch.core.differences import differences
 from adwatch.core.model import Change, Hold, Peer
-from adwatch.core.plan import differences
 from adwatch.core.render import REALM, masked, sort_key
 from adwatch.core.secrets import ha1
 from adwatch.edges import asterisk

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from adwatch import lastgood
 from adwatch.core.document import Document
-from adwatch.core.model import Debt, Peer, Plan, Served, UnsafeText
+from adwatch.core.model import Debt, Peer, Plan, Served
 from adwatch.core.render import RenderError
+from adwatch.core.safe import UnsafeText
 from adwatch.core.words import line
 from adwatch.edges import asterisk
 from adwatch.edges.store import Store

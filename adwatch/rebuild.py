@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from adwatch import lastgood
-from adwatch.core.model import Candidate, Debt, Peer, Served, UnsafeText
+from adwatch.core.model import Candidate, Debt, Peer, Served
 from adwatch.core.plan import Safety
 from adwatch.core.render import REALM, RenderError
+from adwatch.core.safe import UnsafeText
 from adwatch.core.secrets import ha1
 from adwatch.core.words import line
 from adwatch.edges import asterisk

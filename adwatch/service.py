@@ -16,12 +16,12 @@ from types import MappingProxyType
 
 from adwatch import lastgood
 from adwatch.config.schema import Config
-from adwatch.core.attributes import given_up
 from adwatch.core.model import (
     Batch,
     Candidate,
     Change,
     Debt,
+    Entry,
     Hold,
     Peer,
 )
@@ -65,6 +65,7 @@ class Service:
         self.missed: tuple[str, ...] = ()
         """Whom the last reading of everybody changed although the feed had passed over them."""
         self._damaged: StoreError | None = None
+        self._ahead: dict[str, Candidate] = {}
         self._adopt(parts)
         verify = parts.config.asterisk.verify
         self.reloads = Reloads(parts.outputs, store, parts.pbx, self._now, verify=verify)
@@ -217,6 +218,7 @@ class Service:
         return json.dumps({output.name: output.digest() for output in self.outputs})
 
     def _read(self, how: str, progress: Callable[[int], None] | None) -> Batch:
+        self._ahead = {}
         since = self.store.cursor()
         if self.store.meta("mapping") != self.mapper.digest:
             since = None  # the store has no attributes, only what another mapping made of them
@@ -225,7 +227,22 @@ class Service:
             return self.directory.compare(since, self.store.seen)
         wanted = since if how == "poll" else None
         also = self.store.expired(self.clock())
-        return self.directory.read(wanted, self.store.seen, progress, also)
+
+        def take(entry: Entry) -> Entry:
+            self._ahead[entry.guid] = self.mapper.candidate(entry, self.clock())
+            if progress:
+                progress(len(self._ahead))
+            return Entry(entry.guid, entry.dn, {})  # of a large domain the rest is a lot
+
+        return self.directory.read(wanted, self.store.seen, take, also)
+
+    def _mapped(self, batch: Batch) -> dict[str, Candidate]:
+        """What the mapping makes of a batch's entries, where `take` has not done it already."""
+        ahead, self._ahead = self._ahead, {}
+        return {
+            entry.guid: ahead.get(entry.guid) or self.mapper.candidate(entry, batch.at)
+            for entry in batch.entries
+        }
 
     def reconcile_due(self) -> bool:
         """Whether everything is to be read again, for commands that have no loop."""
@@ -239,8 +256,7 @@ class Service:
         idle = not batch.full and not batch.asked and batch.cursor == self.store.cursor()
         if idle and not compared:
             return
-        mapped = {entry.guid: self.mapper.candidate(entry, batch.at) for entry in batch.entries}
-        batch = given_up(batch)
+        mapped = self._mapped(batch)
         cursor, seen = self.store.cursor(), self.store.seen() if batch.full else {}
         comparable = batch.full and self._comparable(batch)
         if batch.full:
@@ -253,7 +269,7 @@ class Service:
             )
         if batch.full:
             since = cursor if comparable else None
-            self.missed = passed_over(batch, since, seen, turn.changes) if since else ()
+            self.missed = passed_over(mapped, since, seen, turn.changes) if since else ()
         if cursor is None:
             self._owe_all()  # which `open` left until somebody was known
 

@@ -153,14 +153,14 @@ class MemoryDirectory:
         self,
         since: Cursor | None,
         known: Callable[[], Mapping[str, Seen]],
-        progress: Callable[[int], None] | None = None,
+        take: Callable[[Entry], Entry] | None = None,
         also: frozenset[str] = frozenset(),
     ) -> Batch:
         """As `ActiveDirectory.read`."""
         self.open()
         self.searches += 1
         if since is None or since.invocation != self.invocation or since.usn > self._usn:
-            return self._full(known, progress)
+            return self._full(known, take)
         named = also | {g for g, usn in self._changed.items() if usn > since.usn}
         hidden = {g for g in named - also if g not in self._entries and not self.sees_deletions}
         found = {g: self._entries[g] for g in named - hidden if self._in_scope(g)}
@@ -176,12 +176,12 @@ class MemoryDirectory:
         )
 
     def _full(
-        self, known: Callable[[], Mapping[str, Seen]], progress: Callable[[int], None] | None
+        self, known: Callable[[], Mapping[str, Seen]], take: Callable[[Entry], Entry] | None
     ) -> Batch:
         found = {g: e for g, e in self._entries.items() if self._in_scope(g)}
         gone = {g: self._why(g) for g in known() if g not in found}
-        if progress:
-            progress(len(found))
+        if take:
+            found = {guid: take(entry) for guid, entry in found.items()}
         return Batch(
             tuple(found.values()),
             frozenset(found),

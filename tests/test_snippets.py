@@ -21,7 +21,8 @@ from system.programs import program
 from adwatch import cli
 from adwatch.config.load import load
 from adwatch.config.schema import Config
-from adwatch.core.model import Peer, UnsafeText
+from adwatch.core.model import Peer
+from adwatch.core.safe import UnsafeText
 from adwatch.edges.keyfile import KeyFile
 from adwatch.errors import ConfigError
 from adwatch.output import Output

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import lru_cache
+from typing import TypeVar, overload
 
-from adwatch.core.model import Batch, Entry
-
+T = TypeVar("T")
 Value = str | tuple[str, ...]
 
 
@@ -27,6 +26,19 @@ class Attributes(Mapping[str, tuple[str, ...]]):
         value = self._values[self._places[name]]
         return (value,) if isinstance(value, str) else value
 
+    @overload
+    def get(self, name: str, /) -> tuple[str, ...] | None: ...
+    @overload
+    def get(self, name: str, /, default: tuple[str, ...] | T) -> tuple[str, ...] | T: ...
+
+    def get(self, name: str, /, default: object = None) -> object:
+        """As of any Mapping, without an exception for what is missing."""
+        place = self._places.get(name)
+        if place is None:
+            return default
+        value = self._values[place]
+        return (value,) if isinstance(value, str) else value
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
 
@@ -41,15 +53,3 @@ class Attributes(Mapping[str, tuple[str, ...]]):
 def _places_of(names: tuple[str, ...]) -> dict[str, int]:
     """Where each name's value stands: one for all entries that have the same names."""
     return {name: at for at, name in enumerate(names)}
-
-
-_TELLING = ("samaccountname", "usnchanged")
-
-
-def given_up(batch: Batch) -> Batch:
-    """A batch without what only the mapping reads: of a large domain, most of it."""
-    entries = [
-        Entry(e.guid, e.dn, Attributes(_TELLING, tuple([e.first(name) for name in _TELLING])))
-        for e in batch.entries
-    ]
-    return replace(batch, entries=tuple(entries))

@@ -1,7 +1,7 @@
 """An entry of the directory becomes a candidate for a peer: Jinja2 expressions, compiled once.
 
-A bare attribute name never reaches Jinja2; all other fields are one template, so that an entry
-costs one evaluation however many fields there are.
+Most expressions are plain Python by then. Where one is not, a bare attribute name still never
+reaches Jinja2, and all other fields are one template: one evaluation however many there are.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from typing import Any, Final
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, nodes
@@ -18,8 +19,9 @@ from jinja2.exceptions import TemplateError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from adwatch.core import words
-from adwatch.core.model import MAPPED, Candidate, Entry, Peer, UnsafeText
+from adwatch.core import straight, words
+from adwatch.core.model import MAPPED, Candidate, Entry, Peer
+from adwatch.core.safe import UnsafeText
 
 # What adwatch itself needs of a user, whatever the expressions name.
 ALWAYS_ASKED: Final = (
@@ -80,12 +82,21 @@ def octets(value: object, most: int) -> str:
     return words.octets(str(value), most)
 
 
+_FILTERS: Final[Mapping[str, Callable[..., str]]] = {
+    "digits": digits,
+    "last": last,
+    "regex_replace": regex_replace,
+    "e164": e164,
+    "octets": octets,
+}
+_MAPPED_OF = itemgetter(*MAPPED)
+
+
 @cache
 def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
     environment.globals.clear()  # else `range` or `dict` would hide an attribute of that name
-    filters = {"digits": digits, "last": last, "regex_replace": regex_replace, "e164": e164}
-    environment.filters |= {**filters, "octets": octets}
+    environment.filters |= _FILTERS
     return environment
 
 
@@ -166,6 +177,7 @@ class Mapper:
         self._secret = expressions.secret_attribute.lower()
         self._drop_disabled = expressions.drop_disabled
         self._order = [field for field, _ in expressions.fields]
+        self._extras = [field for field in self._order if field not in MAPPED]
         self._bare: dict[str, str] = {}
         self._computed: dict[str, str] = {}
         self._names: dict[str, str] = {}
@@ -200,6 +212,9 @@ class Mapper:
         if self._secret:
             self.origins["secret"] = expressions.secret_attribute
         self._evaluate = self._compile()
+        self._asked: tuple[str, ...] = ()
+        """The attributes, in lower case, that `_quick` takes the first values of."""
+        self._quick = self._straightened(expressions)
 
     def _compile(self) -> Callable[[dict[str, Any]], Mapping[str, Any]] | None:
         if not self._computed:
@@ -215,8 +230,41 @@ class Mapper:
 
         return evaluate
 
+    def _straightened(self, expressions: Expressions) -> Callable[..., tuple[str, ...]] | None:
+        """All fields by plain Python, None where one of them needs Jinja2."""
+        parameters: dict[str, str] = {}
+        above: dict[str, str] = {}
+
+        def source_of(name: str) -> str:
+            if name == "entry":
+                raise straight.Unfit(name)
+            return above.get(name) or parameters.setdefault(name.lower(), f"a{len(parameters)}")
+
+        scope = straight.Scope(source_of, _FILTERS, {}, {}, lambda _: True)
+        body = []
+        try:
+            for field, expression in expressions.fields:
+                tree = _environment().parse("{{ (" + expression + ") }}")
+                source = straight.text_of_all(tree.body, scope)
+                body.append(f"f{len(above)} = {source}")
+                above[field] = f"f{len(above)}"
+        except straight.Unfit:
+            return None
+        body.append(f"return {', '.join(above.values())}")
+        self._asked = tuple(parameters)
+        return straight.function(parameters.values(), body, scope)
+
     def fields(self, entry: Entry) -> dict[str, str]:
         """The mapped fields of an entry. Raises MappingError naming the field that failed."""
+        if self._quick is not None:
+            try:
+                values = self._quick(*entry.firsts(self._asked))
+            except Exception:  # noqa: BLE001 - the long way tells which field it is
+                return self._by_jinja(entry)
+            return dict(zip(self._order, values, strict=True))
+        return self._by_jinja(entry)
+
+    def _by_jinja(self, entry: Entry) -> dict[str, str]:
         result = {field: entry.first(name) for field, name in self._bare.items()}
         if self._evaluate is None:
             return result
@@ -287,12 +335,9 @@ class Mapper:
         secret = entry.first(self._secret) if self._secret else ""
         if self._secret and not secret:
             raise MappingError(f"the attribute {self._secret} that holds its secret is empty")
-        extra = tuple((field, mapped[field]) for field in self._order if field not in MAPPED)
-        fixed = {field: mapped[field] for field in MAPPED}
-        peer = Peer(
-            guid=entry.guid, dn=entry.dn, login=entry.login, extra=extra, secret=secret, **fixed
-        )
-        return peer, ""
+        extra = tuple([(field, mapped[field]) for field in self._extras])
+        values = entry.guid, *_MAPPED_OF(mapped), entry.dn, entry.login, extra, secret
+        return Peer(*values), ""
 
 
 def _origin(expression: str) -> str:

@@ -3,56 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import NamedTuple
 
-from adwatch.core.safe import character, surely_safe
+from adwatch.core.safe import UnsafeText, refuse_unsafe, surely_safe
 
 NUMBER = re.compile(r"[A-Za-z0-9*#+.-][A-Za-z0-9*#+_.-]{0,31}\Z", re.ASCII)
 
 HIDDEN = "deleted, or hidden from the account"
 """Why an object is gone that was looked for, and of which nothing at all is to be seen."""
-
-# Every other control character reads back as it was written.
-_UNWRITABLE = re.compile(r"[\r\n\0\ud800-\udfff]")
-
-
-# What ast_strip() takes off both ends (include/asterisk/strings.h): octets below 33.
-_BLANKS = "".join(map(chr, range(33)))
-
-
-class UnsafeText(ValueError):  # noqa: N818 - names the text, and is no fault of the program
-    """A value that no Asterisk file can hold faithfully; the message says why.
-
-    `field` is the peer's field that holds it, empty where that can't be told.
-    """
-
-    def __init__(self, message: str, field: str = "") -> None:
-        super().__init__(message)
-        self.field = field
-
-    def told(self, origins: Mapping[str, str]) -> str:
-        """Why, and what the field is made of: `origins` are expressions by field."""
-        origin = origins.get(self.field, "")
-        return f"{self} ({self.field} is made of {origin})" if origin else str(self)
-
-
-def refuse_unsafe(field: str, text: str) -> None:
-    """Raises UnsafeText where `text` would not read back from a file as it was written.
-
-    Asterisk ends a line at LF, CR and NUL and trims blanks (measured on 16.28 and 22.10); a
-    lone surrogate is not text at all.
-    """
-    what = field or "a value"
-    bad = _UNWRITABLE.search(text)
-    if bad is not None:
-        where = f"the character {character(bad[0])} at {bad.start() + 1}"
-        raise UnsafeText(f"{what} holds {where}, which no file of Asterisk can hold", field)
-    if text != text.strip(_BLANKS):
-        raise UnsafeText(
-            f"{what} begins or ends with a blank, which Asterisk drops; try | trim", field
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +32,11 @@ class Entry:
         """The first value of attribute `name` (in lower case), empty where there is none."""
         values = self.attributes.get(name)
         return values[0] if values else ""
+
+    def firsts(self, names: Iterable[str]) -> list[str]:
+        """The first value of each of these attributes."""
+        get = self.attributes.get
+        return [found[0] if (found := get(name)) else "" for name in names]
 
     @property
     def login(self) -> str:
@@ -151,10 +117,11 @@ class Peer:
 
     def values(self) -> tuple[tuple[str, str], ...]:
         """The mapped fields with their names: what history and differences speak about."""
-        return (*((name, getattr(self, name)) for name in MAPPED), *self.extra)
+        return (*zip(MAPPED, _VALUES(self), strict=True), *self.extra)
 
 
 MAPPED = ("number", "name", "email", "context", "call_group", "pickup_group", "mobile")
+_VALUES = attrgetter(*MAPPED)
 PEER_FIELDS = tuple(f.name for f in fields(Peer))
 
 
@@ -281,7 +248,7 @@ class Change:
     guid: str
     number: str
     login: str
-    values: tuple[tuple[str, str, str], ...] = ()
+    values: Sequence[tuple[str, str, str]] = ()
     reason: str = ""
 
 

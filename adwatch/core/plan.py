@@ -9,8 +9,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from operator import attrgetter
 
+from adwatch.core.differences import differences
 from adwatch.core.model import (
     HIDDEN,
     Batch,
@@ -26,6 +27,7 @@ from adwatch.core.model import (
     Served,
 )
 
+_SENIORITY = attrgetter("created", "guid")
 UNSEEN = "the directory no longer shows it to adwatch"
 
 
@@ -70,9 +72,13 @@ def make_plan(known: Known, batch: Batch, mapped: Mapping[str, Candidate], rules
     `mapped` are the candidates of the batch's entries by GUID. `known` holds at least every
     user that the batch names, and whoever has or wants one of their numbers, old or new.
     """
-    mapped = {guid: _with_hidden(c, known) for guid, c in mapped.items()}
+    if known.candidates:
+        mapped = {guid: _with_hidden(c, known) for guid, c in mapped.items()}
     gone = _gone(known, batch)
-    candidates = {g: c for g, c in known.candidates.items() if g not in gone} | dict(mapped)
+    candidates = mapped
+    if known.candidates:
+        staying = {g: c for g, c in known.candidates.items() if g not in gone}
+        candidates = {**staying, **mapped}
     serving = _Serving(known, candidates, gone, rules)
     serving.settle()
     touched = frozenset(candidates) | frozenset(gone) | frozenset(known.served)
@@ -162,9 +168,11 @@ class _Serving:
         taken = {s.peer.key: s.peer for s in served.values()}
         self._denied = {}
         claims = [c for g, c in self._candidates.items() if c.peer and g not in self.kept]
-        for candidate in sorted(claims, key=self._precedence):
+        precedence = self._precedence if self._known.served or self._known.holders else _SENIORITY
+        for candidate in sorted(claims, key=precedence):
             assert candidate.peer is not None
-            holder = taken.get(candidate.key)
+            number = candidate.peer.key
+            holder = taken.get(number)
             refused = {} if holder else self._refused(candidate.peer)
             if holder is not None:
                 self._denied[candidate.guid] = (
@@ -173,7 +181,7 @@ class _Serving:
             elif refused and frozenset(refused) >= self._rules.outputs:
                 self._denied[candidate.guid] = "; ".join(sorted(set(refused.values())))
             else:
-                taken[candidate.key] = candidate.peer
+                taken[number] = candidate.peer
                 served[candidate.guid] = Served(candidate.peer, refused)
         return served
 
@@ -268,7 +276,9 @@ class _Serving:
 
     def rejections(self) -> Iterator[Rejection]:
         """Why users in scope have no peer, or lack one in some output."""
-        for guid, c in sorted(self._candidates.items()):
+        result = self.result
+        for guid in sorted([g for g in self._candidates if g not in result or result[g].refused]):
+            c = self._candidates[guid]
             number = c.peer.number if c.peer else ""
             if guid in self.kept:
                 continue
@@ -308,48 +318,19 @@ def _change(
     return Change(at, what, peer.guid, peer.number, peer.login, differences(old, new), reason)
 
 
-def differences(old: Peer | None, new: Peer | None) -> tuple[tuple[str, str, str], ...]:
-    """The fields in which two peers differ, as (field, old, new); a secret only as a mask."""
-    before = _fields(old)
-    after = _fields(new)
-    changed = [
-        _triple(name, before.get(name, ""), after.get(name, ""))
-        for name in dict.fromkeys((*before, *after))
-        if before.get(name, "") != after.get(name, "")
-    ]
-    if old and new and old.secret != new.secret:
-        changed.append(("secret", "********", "******** (another)"))
-    return tuple(changed)
-
-
-_SHARED = ("context", "call_group", "pickup_group")
-
-
-def _triple(name: str, old: str, new: str) -> tuple[str, str, str]:
-    return _shared(name, old, new) if name in _SHARED else (name, old, new)
-
-
-@lru_cache(maxsize=1024)
-def _shared(name: str, old: str, new: str) -> tuple[str, str, str]:
-    """One object for all: of these fields the same few come with thousands of peers."""
-    return name, old, new
-
-
-def _fields(peer: Peer | None) -> dict[str, str]:
-    return {**dict(peer.values()), "dn": peer.dn, "login": peer.login} if peer else {}
-
-
 def passed_over(
-    batch: Batch, since: Cursor, seen: Mapping[str, Seen], changes: Iterable[Change]
+    mapped: Mapping[str, Candidate],
+    since: Cursor,
+    seen: Mapping[str, Seen],
+    changes: Iterable[Change],
 ) -> tuple[str, ...]:
     """Whom a reading of everybody changed by writes that the feed, at `since`, should have shown.
 
-    `seen` are the users as they were known; each has its login or DN.
+    `mapped` are the users as they were read, `seen` as they were known; each has its login or DN.
     """
-    entries = {entry.guid: entry for entry in batch.entries}
     missed = {}
     for change in changes:
-        entry, before = entries.get(change.guid), seen.get(change.guid)
-        if entry is not None and before is not None and 0 < before.usn < entry.usn <= since.usn:
-            missed[entry.guid] = entry.login or entry.dn
+        user, before = mapped.get(change.guid), seen.get(change.guid)
+        if user is not None and before is not None and 0 < before.usn < user.usn <= since.usn:
+            missed[user.guid] = user.login or user.dn
     return tuple(missed.values())

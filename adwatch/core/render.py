@@ -10,39 +10,41 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, Self
+from typing import Any
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined
+from jinja2 import StrictUndefined, TemplateSyntaxError
 from jinja2.loaders import PackageLoader
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from adwatch.core.model import (
-    MAPPED,
-    Peer,
-    UnsafeText,
-    refuse_unsafe,
+from adwatch.core.escape import (
+    Named,
+    Value,
+    checked,
+    dialplan,
+    escaper,
+    field_of,
+    mailbox_pin,
+    numeric_groups,
+    quoted,
 )
-from adwatch.core.safe import character, surely_safe
+from adwatch.core.model import MAPPED, Peer
+from adwatch.core.safe import UnsafeText
 from adwatch.core.secrets import ha1, pin
+from adwatch.core.shortcut import IDENTITY, Shortcut, shortcut
 from adwatch.core.words import octets
 
 REALM = "asterisk"  # what chan_sip and PJSIP announce unless told otherwise
 # Asterisk 16 and 22 skip lines over 8,191 octets (main/config.c).
 _MAX_LINE = 8000
-_CONTEXT_MOST = 79
 _RESERVED = {
     "users.conf": ("general",),
     "sip.conf": ("general", "authentication"),
     "pjsip.conf": ("global", "system"),
 }
-_IDENTITY = ("guid", "dn", "login")
 _OPTIONS = ("template", "endpoint", "auth", "aor", "context", "tech")
 _NO_OPTIONS: dict[str, str | bool] = dict.fromkeys(_OPTIONS, "")
 # Between the fields of a mailbox stands a comma, and nothing escapes one (app_voicemail.c).
 _FORBIDDEN = {"voicemail.conf": ",", "hints.conf": ",${}()"}
-# Numeric groups are 0 to 63, single or from-to; chan_sip and PJSIP take all others as names.
-_GROUP = r"(?:[0-5]?\d|6[0-3])"
-_GROUPS = re.compile(rf"{_GROUP}(?:-{_GROUP})?(?:,{_GROUP}(?:-{_GROUP})?)*\Z", re.ASCII)
 _MASK = re.compile(r"(?im)^(\s*(?:secret|md5secret|password|md5_cred)\s*=>?\s*)\S.*$")
 _MOST_OCTETS = 4  # of a character in UTF-8
 _ODD = re.compile(r"[\[#\]]")  # what begins or ends the name of a section, or begins a directive
@@ -76,6 +78,8 @@ class Renderer:
     _fragments: dict[str, tuple[Peer, str, str]] = field(default_factory=dict)
     _template: Any = None
     _fixed: dict[str, Any] = field(default_factory=dict)
+    _shortcut: Shortcut | None = None
+    _reserved: frozenset[str] = frozenset()
 
     def fragment(self, peer: Peer) -> str:
         """The lines of one peer, ended by a line end.
@@ -127,10 +131,16 @@ class Renderer:
             self._template = _load(self.form)
             options = _NO_OPTIONS | dict(self.form.options)
             self._fixed = {"options": options, "realm": REALM}
+            tree = _environment(self.form).parse(self.template())
+            self._shortcut = shortcut(tree, _made(self.form), {"realm": REALM}, options)
+            names = [v for _, v in self.form.options if isinstance(v, str)]
+            reserved = (*_RESERVED.get(self.form.name, ()), *names)
+            self._reserved = frozenset(name.lower() for name in reserved)
 
     def refusal(self, peer: Peer) -> str:
         """Why this output can't hold `peer`, empty where it can."""
-        if peer.key in self._reserved():
+        self.check()
+        if peer.key in self._reserved:
             return f"number {peer.number} is a name that {self.form.name} uses itself"
         try:
             self.fragment(peer)
@@ -140,12 +150,11 @@ class Renderer:
             return str(error)
         return ""
 
-    def _reserved(self) -> frozenset[str]:
-        names = [v for _, v in self.form.options if isinstance(v, str)]
-        return frozenset(n.lower() for n in (*_RESERVED.get(self.form.name, ()), *names))
-
     def _render(self, peer: Peer, secret: str) -> str:
         self.check()
+        text = self._shortcut.text(peer, secret) if self._shortcut else ""
+        if text and len(text) * _MOST_OCTETS <= _MAX_LINE:
+            return text.strip("\n") + "\n"
         try:
             variables = self._template.globals | _variables(peer, secret, self.form) | self._fixed
             context = self._template.new_context(variables, shared=True)
@@ -154,13 +163,13 @@ class Renderer:
             raise
         except Exception as error:  # the admin's template may raise anything
             raise RenderError(f"the template {self.form.name} fails: {error}") from error
-        if any(piece.__class__ is _Value and _ODD.search(piece) for piece in pieces):
+        if any(piece.__class__ is Value and _ODD.search(piece) for piece in pieces):
             _refuse_structure(pieces)
         text = "".join(pieces).strip("\n") + "\n"
         long = len(text) * _MOST_OCTETS > _MAX_LINE
         if long and any(len(line.encode()) > _MAX_LINE for line in text.split("\n")):
-            longest = max((p for p in pieces if isinstance(p, _Value)), key=len, default=None)
-            name = _field_of(longest)
+            longest = max((p for p in pieces if isinstance(p, Value)), key=len, default=None)
+            name = field_of(longest)
             what = f"{name or 'a value'} would make a line of more than {_MAX_LINE} bytes"
             raise UnsafeText(f"{what}, which Asterisk may skip", name)
         return text
@@ -173,7 +182,7 @@ def _refuse_structure(pieces: Iterable[str]) -> None:
     """
     line = ""  # what stands left of the piece, from the line's first character that is no blank
     for piece in pieces:
-        if isinstance(piece, _Value) and (
+        if isinstance(piece, Value) and (
             (not line and piece.startswith(("[", "#")))
             or (line.startswith("[") and "]" not in line and "]" in piece)
         ):
@@ -190,126 +199,39 @@ def sort_key(peer: Peer) -> tuple[str, str]:
     return peer.number, peer.guid
 
 
-def _variables(peer: Peer, secret: str, form: Format) -> dict[str, Any]:
+def _made(form: Format) -> dict[str, Callable[[Peer, str], str]]:
+    """The variables that are made of a peer and its secret."""
     hashed = ("hash", True) in form.options
-    values = {name: _checked(getattr(peer, name), name) for name in MAPPED}
-    values |= {name: _Named(getattr(peer, name), name) for name in _IDENTITY}
+    made: dict[str, Callable[[Peer, str], str]] = {
+        "secret": (lambda _, __: "") if hashed else (lambda _, secret: secret),
+        "ha1": (lambda peer, secret: ha1(peer.number, REALM, secret))
+        if hashed
+        else (lambda _, __: ""),
+    }
     if form.source or form.name == "voicemail.conf":
-        values["pin"] = _Named(pin(secret), "pin")
-    values |= {name: _checked(value, name) for name, value in peer.extra}
+        made["pin"] = lambda _, secret: pin(secret)
+    return made
+
+
+def _variables(peer: Peer, secret: str, form: Format) -> dict[str, Any]:
+    made = {name: make(peer, secret) for name, make in _made(form).items()}
+    values = {name: checked(getattr(peer, name), name) for name in MAPPED}
+    values |= {name: Named(getattr(peer, name), name) for name in IDENTITY}
+    if "pin" in made:
+        values["pin"] = Named(made["pin"], "pin")
+    values |= {name: checked(value, name) for name, value in peer.extra}
     return values | {
         "peer": values,
-        "secret": _Named("" if hashed else secret, "secret"),
-        "ha1": ha1(peer.number, REALM, secret) if hashed else "",
+        "secret": Named(made["secret"], "secret"),
+        "ha1": made["ha1"],
     }
-
-
-class _Named(str):
-    """A field's text that still knows of which field it is."""
-
-    __slots__ = ("field",)
-    field: str
-
-    def __new__(cls, text: str, field: str) -> Self:
-        made = super().__new__(cls, text)
-        made.field = field
-        return made
-
-
-class _Value(_Named):
-    """What a template substituted, told from what it says itself."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return self
-
-
-def _checked(text: str, field: str) -> _Named:
-    """A field that `Peer` has looked at; where nothing in it is escaped, as it will stand."""
-    return _Named(text, field) if ";" in text else _Value(text, field)
-
-
-def _field_of(value: object) -> str:
-    return value.field if isinstance(value, _Named) else ""
-
-
-def escape(value: object) -> str:
-    r"""A value as it must stand after `name = `, so that Asterisk reads back just that value.
-
-    `\;` is the escape for a comment sign, `;--` included (measured on 16.28 and 22.10).
-    """
-    if value.__class__ is _Value and ";" not in value:
-        return value
-    if isinstance(value, Undefined):
-        str(value)  # a StrictUndefined raises here and says which name it was
-    text = value if isinstance(value, str) else str(value)
-    name = _field_of(value)
-    if not surely_safe(text):
-        refuse_unsafe(name, text)
-    return _Value(text.replace(";", "\\;"), name)
-
-
-def quoted(value: str) -> str:
-    r"""The name of a caller id between double quotes; `"` and `\` with a backslash before them.
-
-    That is what Asterisk takes the name from (measured on 22.10).
-    """
-    text = value.replace("\\", "\\\\").replace('"', '\\"')
-    return _Named(f'"{text}"', _field_of(value))
-
-
-def _escape_for(form: Format) -> Callable[[object], str]:
-    """The escaper of a format: what bites within its lines is refused as well."""
-    forbidden = "" if form.source else _FORBIDDEN.get(form.name, "")
-    if not forbidden:
-        return escape
-
-    def escape_here(value: object) -> str:
-        escaped = escape(value)
-        bad = next((one for one in escaped if one in forbidden), "")
-        if bad:
-            name = _field_of(value)
-            what = f"{name or 'a value'} holds the character {character(bad)}"
-            raise UnsafeText(f"{what}, which {form.name} can't hold", name)
-        return escaped
-
-    return escape_here
-
-
-def dialplan(value: str) -> str:
-    """The name of a context. Raises UnsafeText where Asterisk would take another one for it.
-
-    It keeps 79 octets of it (AST_MAX_CONTEXT) and goes by what it kept.
-    """
-    if len(value.encode()) > _CONTEXT_MOST:
-        name = _field_of(value)
-        size = f"{len(value.encode())} octets, and Asterisk would cut it at {_CONTEXT_MOST}"
-        raise UnsafeText(f"{name or 'a context'} has {size}", name)
-    return value
-
-
-def mailbox_pin(value: str) -> str:
-    """A PIN of voicemail.conf. Raises UnsafeText for what nobody can dial, or an open mailbox.
-
-    With a minus sign before it, its owner can't change it (voicemail.conf.sample).
-    """
-    if not re.fullmatch(r"-?[0-9]{4,}", value, re.ASCII):
-        field = _field_of(value)
-        raise UnsafeText(f"{field or 'a PIN'} must be four digits or more for a mailbox", field)
-    return value
-
-
-def numeric_groups(value: str) -> bool:
-    """Whether call groups are numeric ones, such as `1,3-5`, and not names."""
-    return bool(_GROUPS.match(value))
 
 
 def _environment(form: Format) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         loader=None if form.source else PackageLoader("adwatch"),
         undefined=StrictUndefined,
-        finalize=_escape_for(form),
+        finalize=escaper(form.name, "" if form.source else _FORBIDDEN.get(form.name, "")),
         autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from uuid import UUID
 
 KEY_OCTETS = 32
 _LENGTH = 24
@@ -19,7 +18,11 @@ def derive(key: bytes, guid: str, rotation: int = 0) -> str:
 
     `key` holds KEY_OCTETS octets, `guid` is dashed text, `rotation` counts from 0.
     """
-    label = b"adwatch sip secret 1\0" + UUID(guid).bytes + rotation.to_bytes(8, "big")
+    label = (
+        b"adwatch sip secret 1\0"
+        + bytes.fromhex(guid.replace("-", ""))
+        + rotation.to_bytes(8, "big")
+    )
     number = int.from_bytes(hmac.digest(key, label, "sha256"), "big") % _ALL
     letters = []
     for _ in range(_LENGTH // 2):

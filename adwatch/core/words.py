@@ -43,14 +43,16 @@ def span(seconds: float) -> str:
 
 def change_line(change: Change) -> str:
     """A change as a log line; values are those that history keeps, secrets masked."""
-    fields = "; ".join(f"{name} {old!r} -> {new!r}" for name, old, new in change.values)
+    fields = None
+    if change.what == "changed":
+        fields = "; ".join(f"{name} {old!r} -> {new!r}" for name, old, new in change.values)
     return line(
         change.what,
         number=change.number,
         login=change.login,
         guid=change.guid,
         reason=change.reason or None,
-        fields=fields if change.what == "changed" else None,
+        fields=fields,
     )
 
 

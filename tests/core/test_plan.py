@@ -706,13 +706,13 @@ def test_after_any_changes_the_peers_are_what_a_full_reading_gives(
 def test_a_feed_passed_over_who_was_written_before_its_cursor_and_seen_only_later(
     before: int | None, written: int, passed: bool
 ) -> None:
-    entry = Entry(guid("x"), "CN=x", {"samaccountname": ("x",), "usnchanged": (str(written),)})
+    user = Candidate(guid("x"), "CN=x", "x", "", None, usn=written)
     since = replace(CURSOR, usn=100)
-    batch = Batch((entry,), frozenset({entry.guid}), full=True, cursor=CURSOR, at=5.0)
-    seen = {} if before is None else {entry.guid: Seen("CN=x", before)}
-    changes = [Change(5.0, "changed", entry.guid, "502", "x")]
-    assert passed_over(batch, since, seen, changes) == (("x",) if passed else ())
-    assert passed_over(batch, since, seen, []) == ()
+    seen = {} if before is None else {user.guid: Seen("CN=x", before)}
+    changes = [Change(5.0, "changed", user.guid, "502", "x")]
+    mapped = {user.guid: user}
+    assert passed_over(mapped, since, seen, changes) == (("x",) if passed else ())
+    assert passed_over(mapped, since, seen, []) == ()
 
 
 @pytest.mark.parametrize("verdict", ["", "dismissed"])

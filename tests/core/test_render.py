@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adwatch.core.model import NUMBER, Peer, UnsafeText
+from adwatch.core.model import NUMBER, Peer
 from adwatch.core.render import Format, Renderer, RenderError, masked
+from adwatch.core.safe import UnsafeText
 
 GUID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 FORMATS = ("users.conf", "sip.conf", "pjsip.conf")

@@ -96,11 +96,22 @@ def test_a_full_read_gives_everybody_in_scope_with_what_the_mapping_needs(site: 
     assert by_login(batch, outside) is None
 
 
-def test_progress_counts_the_users_read(site: Site) -> None:
+def test_a_full_read_hands_on_every_entry_and_keeps_what_it_is_given_back(site: Site) -> None:
     site.user()
-    seen: list[int] = []
-    batch = site.directory.read(None, dict, seen.append)
-    assert seen[-1] == len(batch.entries)
+    seen: list[Entry] = []
+
+    def take(entry: Entry) -> Entry:
+        seen.append(entry)
+        return Entry(entry.guid, entry.dn, {})
+
+    batch = site.directory.read(None, dict, take)
+    whole = site.directory.read(None, dict)
+    assert {entry.guid: entry for entry in seen} == {e.guid: e for e in whole.entries}
+    assert {(e.guid, e.dn, len(e.attributes)) for e in batch.entries} == {
+        (entry.guid, entry.dn, 0) for entry in seen
+    }
+    assert site.directory.read(batch.cursor, dict, take).entries == ()
+    assert len(seen) == len(whole.entries)
 
 
 def test_quiet_costs_one_search_and_moves_nothing(site: Site) -> None:

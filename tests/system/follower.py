@@ -60,9 +60,9 @@ class Follower:
     def known(self) -> dict[str, Seen]:
         return {guid: Seen(entry.dn, entry.usn) for guid, entry in self.people.items()}
 
-    def begin(self, progress: Callable[[int], None] | None = None) -> Batch:
+    def begin(self, take: Callable[[Entry], Entry] | None = None) -> Batch:
         """A full read."""
-        return self.take(self.directory.read(None, self.known, progress))
+        return self.take(self.directory.read(None, self.known, take))
 
     def poll(self) -> Batch:
         """One reading since the last, and the comparison that it calls for."""

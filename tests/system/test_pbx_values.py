@@ -16,8 +16,9 @@ import pytest
 from ldap3.core.exceptions import LDAPException
 from program import Adwatch, configured, wait_for
 
-from adwatch.core.model import MAPPED, Peer, UnsafeText
+from adwatch.core.model import MAPPED, Peer
 from adwatch.core.render import Format, Renderer
+from adwatch.core.safe import UnsafeText
 from system.pbx import Asterisk, asterisk
 from system.samba import SambaDC
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from proxy import DONE, PAGED, Message, Proxy, SizeLimit, result
 
+from adwatch.core.model import Entry
 from adwatch.edges.directory import session as session_module
 from adwatch.edges.directory.session import Session
 from adwatch.errors import DirectoryError
@@ -43,12 +44,15 @@ def opened(dc: SambaDC) -> Iterator[Session]:
 def during(follower: Follower, change: Callable[[], object]) -> None:
     """A full read, and a change once its first page is there."""
     changed: list[object] = []
+    taken: set[str] = set()
 
-    def progress(count: int) -> None:
-        if count == PAGE + 1 and not changed:
+    def take(entry: Entry) -> Entry:
+        taken.add(entry.guid)
+        if len(taken) == PAGE + 1 and not changed:
             changed.append(change())
+        return entry
 
-    follower.begin(progress)
+    follower.begin(take)
     assert changed
 
 

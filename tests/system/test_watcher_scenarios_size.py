@@ -14,6 +14,7 @@ from ldap3 import MODIFY_ADD
 from program import ADWATCH, Adwatch, wait_for
 from proxy import DIRSYNC, ENTRY, Message, Proxy, ber, failing, message
 
+from adwatch.core.model import Entry
 from adwatch.edges.directory.entries import read_entry
 from adwatch.errors import DirectoryError
 from system.follower import SALES, SYNC, Follower
@@ -150,13 +151,17 @@ def test_scenario_24_rows_are_taken_as_they_come(between: Proxy, follow: Follow)
             between.freeze()
         return None
 
-    def progress(count: int) -> None:
-        if count == rows:
+    taken: set[str] = set()
+
+    def take(entry: Entry) -> Entry:
+        taken.add(entry.guid)
+        if len(taken) == rows:
             between.thaw()
+        return entry
 
     follower = follow(servers=(between.url,))
     between.on_answer = hold_back
-    follower.begin(progress)
+    follower.begin(take)
     assert held
     assert len(follower.people) > rows
 

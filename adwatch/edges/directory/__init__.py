@@ -36,7 +36,7 @@ class Directory(Protocol):
         self,
         since: Cursor | None,
         known: Callable[[], Mapping[str, Seen]],
-        progress: Callable[[int], None] | None = None,
+        take: Callable[[Entry], Entry] | None = None,
         also: frozenset[str] = frozenset(),
     ) -> Batch:
         """What changed since `since`, and the users `also`; or everything."""

@@ -131,7 +131,7 @@ def change(row: Any) -> Change:
 
 def change_row(c: Change) -> tuple[Any, ...]:
     """The row of a change."""
-    triples = ", ".join([f"[{', '.join(map(_quoted, one))}]" for one in c.values])
+    triples = ", ".join([f"[{_quoted(f)}, {_quoted(o)}, {_quoted(n)}]" for f, o, n in c.values])
     return c.at, c.what, c.guid, c.number, c.login, f"[{triples}]", c.reason
 
 
