@@ -27,6 +27,7 @@ from adwatch.core.words import line
 from adwatch.edges.directory import entries
 from adwatch.edges.directory.bind import Identity, Outcome, bind, refusal
 from adwatch.edges.directory.security import Security, mend_certificate
+from adwatch.edges.directory.wire import Tls, keep_alive
 from adwatch.errors import CertificateError, DirectoryError
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,6 @@ INVALID_CREDENTIALS: Final = 49
 PAGE_SIZE: Final = 1000  # MaxPageSize of Microsoft's AD (KB 315071)
 _RECEIVE = 1 << 16
 _OFTEN: Final = 500  # a filter that is longer names objects, and does not come again
-_KEEPALIVE_S = 15
 
 Control = tuple[str, bool, bytes | None]
 
@@ -63,25 +63,6 @@ class Row:
         """The first value of an attribute as text, empty where there is none."""
         found = self.values.get(name)
         return found[0].decode("utf-8", "surrogateescape") if found else ""
-
-
-class _Tls(ldap3.Tls):  # type: ignore[misc] # ldap3 has no types
-    """TLS by the standard library's rules, host name and server name indication included."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        super().__init__()
-        self._context = context
-        self.failure: Exception | None = None
-
-    def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:  # noqa: FBT001, FBT002
-        del do_handshake
-        try:
-            connection.socket = self._context.wrap_socket(
-                connection.socket, server_hostname=connection.server.host
-            )
-        except OSError as error:
-            self.failure = error
-            raise
 
 
 def host_and_port(url: str) -> tuple[str, int]:
@@ -119,7 +100,7 @@ class Session:
 
     def open(self) -> None:
         """Connects, secures and binds; connecting takes half of the timeout at the most."""
-        tls = _Tls(self._security.context())
+        tls = Tls(self._security.context())
         host, port = host_and_port(self.url)
         timeout_s = self._security.timeout_s
         server = ldap3.Server(
@@ -144,7 +125,7 @@ class Session:
         )
         try:
             self._connection.open(read_server_info=False)
-            _keep_alive(self._connection.socket, timeout_s)
+            keep_alive(self._connection.socket, timeout_s)
             if self._security.start == "starttls":
                 self._connection.start_tls(read_server_info=False)
             identity = Identity(self._security.auth, self._security.user, self._security.keytab)
@@ -307,14 +288,26 @@ class Session:
         try:
             self._connection.socket.settimeout(left)
             data = self._connection.socket.recv(_RECEIVE)
+            self._buffer += data
+            if data and len(self._buffer) < _RECEIVE:
+                self._take_all()
         except TimeoutError:
             return False
         except (OSError, AttributeError) as error:
             raise self._lost(error) from error
         if not data:
             raise self._lost(ConnectionResetError("the server closed the connection"))
-        self._buffer += data
         return True
+
+    def _take_all(self) -> None:
+        """Takes in what else is there already: a record of TLS holds but a few entries."""
+        held = self._connection.socket
+        held.settimeout(0)
+        try:
+            while len(self._buffer) < _RECEIVE and (data := held.recv(_RECEIVE)):
+                self._buffer += data
+        except OSError:
+            return  # there is no more yet, or what is wrong shows at the next look
 
     def _decoded(self, decode: Any, data: Any) -> Any:
         try:
@@ -384,13 +377,3 @@ def _operation(
     message["messageID"] = MessageID(0)
     message["protocolOp"] = ProtocolOp().setComponentByName("searchRequest", request)
     return entries.operation_of(encode(message))
-
-
-def _keep_alive(connected: socket.socket, timeout_s: float) -> None:
-    """Lets the kernel notice a peer that is gone, also while nothing is being sent."""
-    tcp = socket.IPPROTO_TCP
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connected.setsockopt(tcp, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
-    connected.setsockopt(tcp, socket.TCP_KEEPINTVL, max(1, _KEEPALIVE_S // 3))
-    connected.setsockopt(tcp, socket.TCP_KEEPCNT, 3)
-    connected.setsockopt(tcp, socket.TCP_USER_TIMEOUT, int(timeout_s * 1000))
