@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,7 +50,7 @@ def sync(given: Any) -> int:
             return _told(given, answer)
     config = load(given)
     from adwatch.contacts import Contacts
-    from adwatch.report import change_json, told
+    from adwatch.report import told
 
     with opened(config, dry=given.dry_run) as service, _progress() as progress:
         turn = _one_turn(service, progress)
@@ -60,10 +61,10 @@ def sync(given: Any) -> int:
                 with turn.part("contacts"):
                     wanted = config.contacts is not None
                     Contacts(service.directory, service.store, wanted=wanted).read()
-        said = told(service, turn if given.json else replace(turn, changes=()))
-        if not given.json:
-            said["changes"] = map(change_json, turn.changes)  # each only while it is written
-        return _told(given, said)
+        if given.json:
+            return _told(given, told(service, turn))
+        heads = ((c.what, c.number, c.login, c.reason) for c in turn.changes)
+        return _told(given, told(service, replace(turn, changes=())), heads)
 
 
 def _one_turn(service: Service, progress: Callable[[int], None] | None) -> Turn:
@@ -74,13 +75,15 @@ def _one_turn(service: Service, progress: Callable[[int], None] | None) -> Turn:
     return turn
 
 
-def _told(given: Any, answer: dict[str, Any]) -> int:
+def _told(given: Any, answer: dict[str, Any], heads: Iterable[tuple[str, ...]] = ()) -> int:
+    """Says what came of it; `heads` are changes that the answer does not have."""
     if given.json:
         dump(answer)
         return int(answer["exit"])
-    for change in answer.get("changes", ()):
-        reason = f": {change['reason']}" if change["reason"] else ""
-        say(f"{change['what']} {change['number'] or '-'} {change['login']}{reason}")
+    changes = answer.get("changes", ())
+    told = (tuple(c[n] for n in ("what", "number", "login", "reason")) for c in changes)
+    for what, number, login, reason in chain(heads, told):
+        say(f"{what} {number or '-'} {login}" + (f": {reason}" if reason else ""))
     for fault in answer.get("faults", ()):
         complain(f"adwatch: {fault}")
     if answer.get("held"):
