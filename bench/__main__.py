@@ -34,7 +34,7 @@ def main() -> None:
         out = Path(environ.get("OUT", HERE)) / "bench.json"
         figures.write(out)
         say(f"written: {out}")
-    for users in figures.facts["users"]:
+    for users in sorted(figures.facts["users"]):
         print(f"\n{users} users\n\n{text(figures, users)}")
     if document := environ.get("FIGURES"):
         section = page(figures, NOTE.read_text())

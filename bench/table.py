@@ -174,7 +174,7 @@ def page(figures: Figures, note: str) -> str:
         f" {facts['runs']} runs or more. The machine's load before that was {facts['load']}"
         " (1, 5 and 15 minutes).",
     ]
-    for users in facts["users"]:
+    for users in sorted(facts["users"]):
         rows = list(told(figures, users))
         if rows:
             lines += ["", f"### {users:,} users", "", "| what | figure | bar | met |",
