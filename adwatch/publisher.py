@@ -54,10 +54,10 @@ class Publisher:
 
     def publish(self, turn: Turn) -> None:
         """Writes every output that is owed."""
-        if self._store.cursor() is None:
-            return  # of a lost store only some peers may be known
         owed = self._store.owed("publish")
         owing = [output for output in self._outputs if output.name in owed]
+        if owing and self._store.cursor() is None:
+            return  # of a lost store only some peers may be known
         if any(output.name not in self._documents for output in owing):
             self._begin(self._store.served())
         for output in owing:
