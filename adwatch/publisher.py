@@ -55,10 +55,10 @@ class Publisher:
 
     def publish(self, turn: Turn) -> None:
         """Writes every output that is owed."""
-        if self._store.cursor() is None:
-            return  # of a lost store only some peers may be known
         owed = self._store.owed("publish")
         owing = [output for output in self._outputs if output.name in owed]
+        if owing and self._store.cursor() is None:
+            return  # of a lost store only some peers may be known
         if any(output.name not in self._documents for output in owing):
             self._begin(self._store.served())
         for output in owing:
@@ -118,7 +118,7 @@ class Publisher:
         if output.name not in self._stamps or seen == self._stamps[output.name]:
             return False
         self._stamps[output.name] = seen
-        good = asterisk.read(lastgood.path_of(self._state, output.name))
+        good = asterisk.octets(lastgood.path_of(self._state, output.name))
         return asterisk.differs(output.path, good) or _is_others(output)
 
     def text(self, output: Output, served: list[Served]) -> str:
@@ -151,27 +151,28 @@ class Publisher:
         The mark is empty where another hand was at the files just then.
         """
         with _told(output):
-            text = self._documents[output.name].text()
-        octets = text.encode()
-        changed = asterisk.differs(output.path, octets) or _is_others(output)
+            octets = self._documents[output.name].text().encode()
+        before = asterisk.octets(output.path)
+        other = before != octets
+        changed = other or _is_others(output)
         if changed:
-            self._write(output, text, octets)
+            self._write(output, before, octets)
         self._stamps[output.name] = stamp(output.path)
         copy = lastgood.path_of(self._state, output.name)
-        if asterisk.differs(copy, octets):
+        if other or asterisk.differs(copy, octets):  # of another text it holds the one before
             asterisk.replace(copy, octets, output.mode, output.owner, like=output.path)
         mark = self._mark(output)
         still = not any(asterisk.differs(path, octets) for path in (output.path, copy))
         return changed, mark if still else ""
 
-    def _write(self, output: Output, text: str, octets: bytes) -> None:
+    def _write(self, output: Output, before: bytes, octets: bytes) -> None:
         """Puts a new text in place; telling Asterisk of it is owed from before that."""
-        new = self._reloads.owe(output, text)
+        new = self._reloads.owe(output, before, octets)
         try:
             asterisk.replace(output.path, octets, output.mode, output.owner)
         except OutputError:
             if new:
-                self._reloads.forgive(output, text)
+                self._reloads.forgive(output, octets)
             raise
         self.written[output.name] = self._clock()
         log.info(line("written", output=output.name, path=output.path))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 from adwatch.core.model import Debt
@@ -51,7 +51,9 @@ class Record:
 
     def text(self) -> str:
         """As it is stored."""
-        return json.dumps(asdict(self), default=sorted)
+        said = {one.name: getattr(self, one.name) for one in fields(self)}
+        said["since"] = {one.name: getattr(self.since, one.name) for one in fields(self.since)}
+        return json.dumps(said, default=sorted)
 
     @classmethod
     def parse(cls, text: str) -> Record:
@@ -122,21 +124,22 @@ class Reloads:
         self._outputs = {output.name: output for output in outputs}
         self._pbx, self._verify = pbx, verify
 
-    def owe(self, output: Output, text: str) -> bool:
+    def owe(self, output: Output, before: bytes, after: bytes) -> bool:
         """Writes down that Asterisk has to be told of a text that is about to be put in place.
 
-        Gives whether nothing had been owed for that output before.
+        `before` is what the file holds, `after` what it will. Gives whether nothing had been
+        owed for that output until now.
         """
         if not output.reload:
             return False
-        name, before = output.name, asterisk.read(output.path)
+        name = output.name
         record = self.record(name)
         new = name not in self._store.owed("reload")
         if new:
             self._before[name] = _digest(before)
             record = replace(record, since=_NOTHING, tries=0)
         if output.shown_by:
-            now = asterisk.changes(before, text)
+            now = asterisk.changes(before, after)
             refused = record.refused - now.touched - now.gone
             record = replace(record, since=record.since.then(now), refused=refused)
         self._remember(name, replace(record, told=False))
@@ -145,7 +148,7 @@ class Reloads:
             self._under_way.outputs.discard(name)
         return new
 
-    def forgive(self, output: Output, text: str) -> None:
+    def forgive(self, output: Output, text: bytes) -> None:
         """Takes a debt that was new back, where the text has not come into place."""
         if asterisk.differs(output.path, text):
             self._settle(output.name)
@@ -212,7 +215,9 @@ class Reloads:
         Only while the process goes on: across a restart Asterisk, too, may have been started.
         """
         before = self._before.get(output.name)
-        return before is not None and _digest(asterisk.read(output.path)) == before
+        if before is None or asterisk.size(output.path) != before[0]:
+            return False
+        return _digest(asterisk.octets(output.path)) == before
 
     def _wanted(self, output: Output, record: Record) -> Wanted | None:
         if not self._verify or not output.shown_by:
@@ -234,9 +239,11 @@ class Reloads:
         way = self._under_way
         if way is None:
             return False
+        done = way.errand.done()
         for result in way.errand.results:
-            self._note_told(way, result)
-        if not way.errand.done():
+            if not done or result.fault is not None:  # else it is settled at once
+                self._note_told(way, result)
+        if not done:
             if not way.outputs and all(result.told for result in way.errand.results):
                 self.close()  # each file is a newer one: nothing that is seen now counts
             return False
@@ -337,9 +344,12 @@ class Reloads:
             self._under_way = None
 
 
-def _digest(text: str) -> tuple[int, int]:
-    """Tells one text from another while the process goes on, in a tenth of what SHA-256 takes."""
-    return len(text), hash(text)
+def _digest(octets: bytes) -> tuple[int, int]:
+    """Tells one text from another while the process goes on, in a tenth of what SHA-256 takes.
+
+    The first of them is the length.
+    """
+    return len(octets), hash(octets)
 
 
 def _some(names: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from adwatch import __version__
@@ -25,6 +26,7 @@ ONLINE, DEGRADED, HELD, NOT_RUNNING = 0, 1, 2, 3
 STATES = {"online": ONLINE, "degraded": DEGRADED, "starting": DEGRADED, "held": HELD}
 
 
+@lru_cache(maxsize=64)  # most are the same at every tick
 def moment(seconds: float) -> str | None:
     """Seconds since the epoch as ISO 8601 in UTC, None for never."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else None
@@ -65,7 +67,7 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
         "outputs": outputs,
         "listens": sorted(health.listens),
         "faults": {part: f for part, f in health.faults.items() if not _told_elsewhere(part)},
-        "known": service.store.cursor() is not None,
+        "known": service.known,
         "servers": list(service.config.directory.servers),
         "alerts": {
             "open": [_incident(one) for one in _incidents(service, health) if one.opened],
@@ -179,6 +181,7 @@ def _directory(service: Service, health: Health, now: float) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=8)  # it is the same at every tick
 def _certificate_end(written: str) -> float:
     return float(ssl.cert_time_to_seconds(written)) if written else 0.0
 

@@ -20,6 +20,7 @@ from adwatch.core.model import (
     Batch,
     Candidate,
     Change,
+    Cursor,
     Debt,
     Entry,
     Hold,
@@ -62,6 +63,7 @@ class Service:
         self.store = store
         self.dry = dry
         self.clock = clock
+        self._known = False
         self.missed: tuple[str, ...] = ()
         """Whom the last reading of everybody changed although the feed had passed over them."""
         self._damaged: StoreError | None = None
@@ -123,6 +125,7 @@ class Service:
 
     def reopen(self) -> None:
         """Opens the store again, after it turned out to be lost while it was in use."""
+        self._known = False
         self.reloads.restart()
         self.publisher.forget()
         self.store.close()
@@ -176,13 +179,20 @@ class Service:
         """
         turn = Turn()
         with turn.part("directory"):
-            self._take(self._read(how, progress), turn, compared=how == "compare")
+            since = self.store.cursor()
+            self._known = since is not None
+            self._take(self._read(how, since, progress), since, turn, compared=how == "compare")
             self._remember_feed()
         self.publish(turn)
         turn.held = len(self.store.pending())
         if fault := self.store_fault():
             turn.faults.setdefault("store", fault)
         return turn
+
+    @property
+    def known(self) -> bool:
+        """Whether everybody has been read once."""
+        return self._known or self.store.cursor() is not None
 
     def store_fault(self) -> StoreError | None:
         """What stands against the store until the directory has been read again."""
@@ -217,16 +227,19 @@ class Service:
         """How each output is written, as the store remembers it."""
         return json.dumps({output.name: output.digest() for output in self.outputs})
 
-    def _read(self, how: str, progress: Callable[[int], None] | None) -> Batch:
+    def _read(
+        self, how: str, since: Cursor | None, progress: Callable[[int], None] | None
+    ) -> Batch:
         self._ahead = {}
-        since = self.store.cursor()
         if self.store.meta("mapping") != self.mapper.digest:
             since = None  # the store has no attributes, only what another mapping made of them
         by_value = "values" in self.store.owed("compare")
         if how == "compare" and since is not None and not by_value:
             return self.directory.compare(since, self.store.seen)
         wanted = since if how == "poll" else None
-        also = self.store.expired(self.clock())
+        expiry = self.store.next_expiry()
+        due = expiry is not None and expiry <= self.clock()
+        also = self.store.expired(self.clock()) if due else frozenset[str]()
 
         def take(entry: Entry) -> Entry:
             self._ahead[entry.guid] = self.mapper.candidate(entry, self.clock())
@@ -249,15 +262,18 @@ class Service:
         last = float(self.store.meta("last_reconcile") or 0)
         return last + self.config.directory.reconcile <= self.clock()
 
-    def _take(self, batch: Batch, turn: Turn, *, compared: bool) -> None:
-        """Decides what a batch means and commits it; a comparison pays its debt with its rows."""
+    def _take(self, batch: Batch, cursor: Cursor | None, turn: Turn, *, compared: bool) -> None:
+        """Decides what a batch means and commits it; a comparison pays its debt with its rows.
+
+        `cursor` is up to where the directory was known before.
+        """
         turn.full = batch.full
         turn.took.update(batch.took)
-        idle = not batch.full and not batch.asked and batch.cursor == self.store.cursor()
+        idle = not batch.full and not batch.asked and batch.cursor == cursor
         if idle and not compared:
             return
         mapped = self._mapped(batch)
-        cursor, seen = self.store.cursor(), self.store.seen() if batch.full else {}
+        seen = self.store.seen() if batch.full else {}
         comparable = batch.full and self._comparable(batch)
         if batch.full:
             refuse_to_forget(self.store, self.outputs, mapped, self._rules.safety)
@@ -323,7 +339,7 @@ class Service:
 
     def _remember_feed(self) -> None:
         """For `had_dirsync`, after a restart too."""
-        if self.directory.reach().feed == "dirsync" and not self.store.meta("dirsync"):
+        if not self.store.meta("dirsync") and self.directory.reach().feed == "dirsync":
             self.store.remember("dirsync", "1")
 
     def remember_success(self, at: float) -> None:

@@ -87,6 +87,9 @@ class StatusPage:
         """Puts in place what is shown; reads the store only where somebody is another."""
         before = self._news.latest
         last = before.snapshot if before else None
+        http = self._parts.config.http
+        if http is None and last is not None and last.status["state"] == status["state"]:
+            return  # nobody can look; since when it is in its state is known
         seen = f"{self._store.people()} {status['peers']['rejected']}"
         if last is None or seen != self._seen or served is not self._source:
             last = Snapshot(
@@ -98,7 +101,6 @@ class StatusPage:
             )
             self._seen, self._source = seen, served
         since = board.since(status, before.snapshot if before else None, time.time())
-        http = self._parts.config.http
         approve = http is not None and http.approve
         now = replace(last, status=status, since=since, approve=approve)
         self._news.publish(_Issue(now))

@@ -92,6 +92,8 @@ class Telling:
         known = self._known()
         rejected = self._rejections(status)
         wrong = conditions(status, faults, rejected, self.clock.wall(), self.stale_s)
+        if not wrong and not known:
+            return
         done = step(known, wrong, now, self.rules, self._watched)
         letters = [
             letter for notice in done.notices for letter in self._letters_of(notice, status, now)
@@ -266,6 +268,8 @@ def _of_parts(faults: Mapping[str, AdwatchError]) -> Iterator[Condition]:
 
 def _of_files(status: Mapping[str, Any], faults: Mapping[str, AdwatchError]) -> Iterator[Condition]:
     """Outputs that can't be written: those of one directory have one cause mostly."""
+    if not any(part.startswith("output ") for part in faults):
+        return
     folders: dict[str, list[str]] = {}
     for output in status["outputs"]:
         folders.setdefault(str(Path(output["path"]).parent), []).append(output["name"])

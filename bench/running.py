@@ -51,16 +51,21 @@ def running(dc: SambaDC, folder: Path, poll: str) -> Iterator[Site]:
 
 
 def idle(dc: SambaDC, site: Site, users: int, figures: Figures, name: str) -> None:
-    """What a tick costs that finds nothing."""
+    """What a tick costs that finds nothing.
+
+    `run` itself answers how many there were, so it is asked before and after what is measured,
+    and the ticks are those of the whole time in between, in proportion.
+    """
     parts = max(1, round(IDLE_S / 4))
     for _ in range(parts):
-        before, used, at, theirs = _turns(site), site.cpu(), time.monotonic(), _cpu_of_dc(dc)
+        before, asked = _turns(site), time.monotonic()
+        used, at, theirs = site.cpu(), time.monotonic(), _cpu_of_dc(dc)
         time.sleep(4)
-        turns = _turns(site) - before
         spent, took = site.cpu() - used, time.monotonic() - at
-        figures.add(f"idle cpu {name} {users}", spent / turns)
-        figures.add(f"idle share {name} {users}", spent / took)
         figures.add(f"dc share {name} {users}", (_cpu_of_dc(dc) - theirs) / took)
+        ticks = (_turns(site) - before) * took / (time.monotonic() - asked)
+        figures.add(f"idle cpu {name} {users}", spent / ticks)
+        figures.add(f"idle share {name} {users}", spent / took)
     gate = site.trace()["turn"]["p50"]
     figures.add(f"idle wall {name} {users}", gate)
     say(f"  idle tick at poll {name}, {users} users: {gate * 1000:.1f} ms")

@@ -59,10 +59,10 @@ class Tally:
         `parts` are the seconds of its parts, `now` is of a monotonic clock.
         """
         self.turns[how, RESULTS[failed]] += 1
-        self.took.setdefault(how, Durations()).add(seconds)
+        _of(self.took, how).add(seconds)
         self.trace.add({**parts, "turn": seconds}, now)
         for part, took in parts.items():
-            self.parts.setdefault(part, Durations()).add(took)
+            _of(self.parts, part).add(took)
 
     def changed(self, changes: Iterable[Change]) -> None:
         """Changes that were committed."""
@@ -71,3 +71,11 @@ class Tally:
     def reload(self, *, failed: bool) -> None:
         """A reload of Asterisk is over."""
         self.reloads[RESULTS[failed]] += 1
+
+
+def _of(kinds: dict[str, Durations], kind: str) -> Durations:
+    """Those of a kind, none at first; `setdefault` would make them anew at every tick."""
+    found = kinds.get(kind)
+    if found is None:
+        found = kinds[kind] = Durations()
+    return found

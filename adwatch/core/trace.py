@@ -41,7 +41,9 @@ class Trace:
     def add(self, took: Mapping[str, float], now: float) -> None:
         """A turn is over whose parts took so many seconds."""
         for part, seconds in took.items():
-            slots = self._slots.setdefault(part, deque(maxlen=_SLOTS))
+            slots = self._slots.get(part)
+            if slots is None:
+                slots = self._slots[part] = deque(maxlen=_SLOTS)
             if not slots or now - slots[-1].begun >= _SLOT_S:
                 slots.append(_Slot(now))
             slot = slots[-1]

@@ -19,7 +19,7 @@ from adwatch.core.words import line
 log = logging.getLogger(__name__)
 
 _LOOK_MS: Final = 1000
-_STEP_MS: Final = 100
+_STEP_MS: Final = 250  # watchfiles wakes so often; what happened is told within twice that
 
 Stamp = tuple[int, ...] | None
 
@@ -51,6 +51,9 @@ class Watch:
         self._end = Event()
         self._thread: Thread | None = None
         self._blind = ""
+        self._resolved = frozenset[Path]()
+        """The files whose links were followed to `_parents`; the thread's own."""
+        self._parents = set[Path]()
 
     def follow(self, files: Iterable[Path]) -> None:
         """Which files are meant from now on; they need not be there yet."""
@@ -73,14 +76,17 @@ class Watch:
     def _run(self) -> None:
         while not self._end.is_set():
             directories = self._directories()
-            for _ in self._signs(frozenset(path for path, _ in directories)):
-                if self._differs():
+            for told in self._signs(frozenset(path for path, _ in directories)):
+                differs = self._differs()
+                if differs:
                     self._changed()
+                if told or differs:
+                    self._resolved = frozenset()
                 if self._directories() != directories:
                     break  # one is another now, and the watch on the old one blind
 
-    def _signs(self, directories: frozenset[Path]) -> Iterator[None]:
-        """Something may have happened: at once where the system tells, else once a second."""
+    def _signs(self, directories: frozenset[Path]) -> Iterator[bool]:
+        """Something may have happened: true where the system tells so, else once a second."""
         from watchfiles import watch  # which only a service needs
 
         try:
@@ -95,15 +101,15 @@ class Watch:
                 raise_interrupt=False,
                 recursive=False,
             )
-            for _ in signs:
+            for events in signs:
                 self._blind = ""
-                yield
+                yield bool(events)
         except OSError as error:  # gone meanwhile; or more watches than the system allows
             if str(error) != self._blind:
                 self._blind = str(error)
                 log.warning(line("watch", cause=error, meanwhile="looking once a second"))
             self._end.wait(_LOOK_MS / 1000)
-            yield
+            yield True
 
     def _differs(self) -> bool:
         with self._lock:
@@ -113,8 +119,9 @@ class Watch:
     def _directories(self) -> frozenset[tuple[Path, Stamp]]:
         """Where the files are, and where those are that they link to; only what can be watched."""
         with self._lock:
-            files = tuple(self._known)
-        parents = {path.parent for path in files}
-        parents |= {Path(os.path.realpath(path)).parent for path in files}
-        found = ((path, stamp(path)) for path in parents if os.access(path, os.R_OK))
+            files = frozenset(self._known)
+        if files != self._resolved:  # to follow links costs more than all else of a look
+            self._resolved, self._parents = files, {path.parent for path in files}
+            self._parents |= {Path(os.path.realpath(path)).parent for path in files}
+        found = ((path, stamp(path)) for path in self._parents if os.access(path, os.R_OK))
         return frozenset((path, known[:2]) for path, known in found if known)

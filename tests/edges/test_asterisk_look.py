@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from program import made_by_pytest, wait_for
 
-from adwatch.edges.asterisk import Changes, CommandLine, Shown, Wanted, changes, command, look_kind
+from adwatch.edges.asterisk import Changes, CommandLine, Shown, Wanted, command, look_kind
+from adwatch.edges.asterisk import changes as changes_of
 from adwatch.edges.asterisk.command import socket_hint
 from adwatch.errors import AsteriskError
 
@@ -32,6 +33,10 @@ def pjsip(*peers: tuple[str, str, str]) -> str:
         f"\n[{n}]\ntype = auth\npassword = x\n\n[{n}]\ntype = aor\n"
         for n, name, context in peers
     )
+
+
+def changes(old: str, new: str) -> Changes:
+    return changes_of(old.encode(), new.encode())
 
 
 ONE, TWO, THREE = ("501", "Ann", "users"), ("502", "Bob", "users"), ("503", "Cid", "users")

@@ -11,8 +11,10 @@ from adwatch.edges.asterisk.files import (
     differs,
     is_others,
     numbers_in,
+    octets,
     read,
     replace,
+    size,
     sweep,
     writable,
 )
@@ -35,8 +37,10 @@ __all__ = [
     "is_others",
     "look_kind",
     "numbers_in",
+    "octets",
     "read",
     "replace",
+    "size",
     "sweep",
     "writable",
 ]

@@ -12,13 +12,20 @@ from typing import Final
 
 from adwatch.errors import OutputError
 
+_PART: Final = 1 << 17  # of a file that is compared; so much stays in the processor's cache
 _SECTION: Final = re.compile(r"(?m)^\[([^\]\r\n]+)\]")
 
 
 def differs(path: Path, text: str | bytes) -> bool:
     """Whether a file holds anything else than `text`, or is not there."""
+    wanted, at = _octets(text), 0
     try:
-        return path.read_bytes() != _octets(text)
+        with path.open("rb", buffering=0) as file:
+            while part := file.read(_PART):
+                if part != wanted[at : at + len(part)]:
+                    return True
+                at += len(part)
+        return at != len(wanted)
     except FileNotFoundError:
         return True
     except OSError as error:
@@ -82,10 +89,25 @@ def sweep(path: Path) -> None:
 
 def read(path: Path) -> str:
     """A file's text, empty where there is none."""
+    return octets(path).decode("utf-8", "surrogateescape")
+
+
+def octets(path: Path) -> bytes:
+    """What a file holds, empty where there is none."""
     try:
-        return path.read_bytes().decode("utf-8", "surrogateescape")
+        return path.read_bytes()
     except FileNotFoundError:
-        return ""
+        return b""
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def size(path: Path) -> int:
+    """How many octets a file holds, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
     except OSError as error:
         raise _unwritable(path, error) from error
 

@@ -96,9 +96,9 @@ class Changes:
         )
 
 
-def changes(old: str, new: str) -> Changes:
+def changes(octets_before: bytes, octets_after: bytes) -> Changes:
     """What a new text of an output changes."""
-    old, new = _middles(old, new)
+    old, new = _middles(octets_before, octets_after)
     before, after = numbers_in(old), numbers_in(new)
     pieces_before, pieces_after = set(_pieces(old)), set(_pieces(new))
     old_odd = _visible(pieces_before - pieces_after)
@@ -108,8 +108,8 @@ def changes(old: str, new: str) -> Changes:
     return Changes(after - before, before - after, frozenset(changed), frozenset(touched))
 
 
-def _middles(old: str, new: str) -> tuple[str, str]:
-    """The texts without the sections that both begin and end with, both whole where unsure.
+def _middles(old: bytes, new: bytes) -> tuple[str, str]:
+    """The texts of both without the sections that both begin and end with, both whole where unsure.
 
     A peer whose sections stand together, as adwatch writes them, is in what is left with all of
     them or with none, so whoever comes or goes does so there. To find it costs a look at the
@@ -117,17 +117,22 @@ def _middles(old: str, new: str) -> tuple[str, str]:
     """
     most = min(len(old), len(new))
     start = _common(most, lambda a, b: old[a:b] == new[a:b])
-    start = max(0, old.rfind("\n\n", 0, start))
+    start = max(0, old.rfind(b"\n\n", 0, start))
     o, n = len(old), len(new)
     end = _common(most - start, lambda a, b: old[o - b : o - a] == new[n - b : n - a])
-    cut = old.find("\n\n", o - end) if end else -1
+    cut = old.find(b"\n\n", o - end) if end else -1
     end = o - cut if cut >= 0 else 0
-    first, last = old[start : o - end], new[start : n - end]
+    first, last = _text(old[start : o - end]), _text(new[start : n - end])
     names = numbers_in(first) ^ numbers_in(last)
-    rest = (old[:start].lower(), old[o - end :].lower()) if names else ()
+    rest = (_text(old[:start]).lower(), _text(old[o - end :]).lower()) if names else ()
     if len(names) > _MOST_NAMES or any(f"[{name}]" in text for name in names for text in rest):
-        return old, new
+        return _text(old), _text(new)
     return first, last
+
+
+def _text(octets: bytes) -> str:
+    """Text that begins and ends at a line's end, or with the file, so that no character is cut."""
+    return octets.decode("utf-8", "surrogateescape")
 
 
 def _common(most: int, same: Callable[[int, int], bool]) -> int:

@@ -91,6 +91,7 @@ class ActiveDirectory:
         self._link, self._since = link, self._clock()
         self._better.told(None)
         self._scope = self._scope_of(link)
+        self._asked = self._question(link)
         said = {"server": link.session.url, "host": link.root.host, "feed": link.choice.name}
         why, sees = link.choice.why, link.sees_deletions
         log.info(line("connected", **said, why=why, sees_deletions=sees))
@@ -323,7 +324,7 @@ class ActiveDirectory:
             return "another domain controller's database, or a restored one (invocationId)"
         if usn < since.usn:
             return "the domain controller's USN went back"
-        if since.question != self._question(link):
+        if since.question != self._asked:
             return "the filter, the base, the attributes or the feed are others now"
         return ""
 
@@ -364,7 +365,7 @@ class ActiveDirectory:
         for entry in more.values():  # moved about while the answer was made
             found[entry.guid] = take(entry) if take else entry
         self._better.told(None)
-        cursor = Cursor(link.session.url, link.root.invocation, usn, cookie, self._question(link))
+        cursor = Cursor(link.session.url, link.root.invocation, usn, cookie, self._asked)
         entries = tuple(found.values())
         contacts = self._may_be_contacts()
         return Batch(
