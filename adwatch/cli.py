@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 from adwatch import __version__, commands
-from adwatch.console import complain
+from adwatch.console import collect_seldom, complain
 from adwatch.errors import AdwatchError, ConfigError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and gives its exit code."""
+    collect_seldom()
     given = parser().parse_args(arguments)
     try:
         code: int = given.do(given)

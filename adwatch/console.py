@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adwatch.errors import ConfigError, DamagedError
+from adwatch.errors import DamagedError
 
 if TYPE_CHECKING:
     from adwatch.config.schema import Config
@@ -57,7 +57,10 @@ def load(given: Any, level: int = logging.WARNING) -> Config:
 
 
 def collect_seldom() -> None:
-    """Looks for cycles less often: a reading makes many objects, and hardly one in a cycle."""
+    """Looks for cycles less often: what is imported and read is many objects, hardly a cycle.
+
+    What is there by now is for good, and is not looked at again.
+    """
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 
@@ -95,17 +98,13 @@ def opened(
 def handed_over(given: Any, request: dict[str, Any]) -> Any:
     """What the running service answers to a request, None where none runs.
 
-    An edit that it could not take keeps nobody from asking it.
+    An edit that it could not take keeps nobody from asking it: all that counts is where its
+    state is, and that is known long before all of the configuration is.
     """
     from adwatch.config.source import written_state
     from adwatch.edges.control import ask
 
-    try:
-        answer = ask(load(given).state, request)
-    except ConfigError:
-        answer = ask(written_state(path_of(given)), request)
-        if answer is None:
-            raise
+    answer = ask(written_state(path_of(given)), request)
     if answer is not None and "error" in answer:
         complain(f"adwatch: {answer['error']}")
     return answer

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -28,14 +29,23 @@ HEALS: Final = "it mends itself once the directory has been read"
 
 
 class LastOutputs:
-    """The outputs as they were written last, and what they prove."""
+    """The outputs as they were written last, and what they prove.
+
+    They are read when they are first asked, which nobody does while the store is whole.
+    """
 
     def __init__(self, state: Path, outputs: Iterable[Output]) -> None:
-        self._pieces: list[tuple[Output, frozenset[str]]] = []
-        for output in outputs:
+        self._state = state
+        self._outputs = tuple(outputs)
+
+    @cached_property
+    def _pieces(self) -> list[tuple[Output, frozenset[str]]]:
+        found = []
+        for output in self._outputs:
             text = asterisk.read(output.path)
-            text = text or asterisk.read(lastgood.path_of(state, output.name))
-            self._pieces.append((output, frozenset(_pieces(text))))
+            text = text or asterisk.read(lastgood.path_of(self._state, output.name))
+            found.append((output, frozenset(_pieces(text))))
+        return found
 
     @property
     def any(self) -> bool:

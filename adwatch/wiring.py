@@ -19,7 +19,7 @@ from adwatch.core.mapping import Expressions, Mapper
 from adwatch.core.model import Cursor
 from adwatch.core.pace import Tempo
 from adwatch.core.render import Format, Renderer, RenderError
-from adwatch.edges.asterisk import Account, Ami, CommandLine, Pbx
+from adwatch.edges.asterisk import Pbx
 from adwatch.edges.directory import Directory
 from adwatch.edges.directory.active import ActiveDirectory
 from adwatch.edges.directory.security import Security
@@ -215,7 +215,11 @@ def make_pbx(config: Config) -> Pbx:
     """The way to Asterisk as configured, for one conversation; not opened yet."""
     wanted = config.asterisk.ami
     if wanted is None:
+        from adwatch.edges.asterisk.command import CommandLine
+
         return CommandLine(config.asterisk.command)
+    from adwatch.edges.asterisk.ami import Account, Ami
+
     return Ami(Account(wanted.host, wanted.port, wanted.user, lambda: _ami_secret(config)))
 
 
@@ -287,10 +291,11 @@ def _output(config: Config, key: KeyFile, mapper: Mapper, index: int) -> Output:
     if wanted.mode & 0o007 and re.search(r"\b(secret|ha1)\b", form.source):
         message = f"{wanted.mode} lets everybody read the secrets that the template writes"
         raise config.fault(("outputs", index, "mode"), message)
-    try:
-        renderer.check()
-    except RenderError as error:
-        raise config.fault(("outputs", index, "template"), str(error)) from error
+    if wanted.template is not None:  # those that come with adwatch are read when they are used
+        try:
+            renderer.check()
+        except RenderError as error:
+            raise config.fault(("outputs", index, "template"), str(error)) from error
     return Output(
         name=wanted.name,
         path=wanted.path,

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from adwatch import cli, errors
 from adwatch.config.schema import Config
+from adwatch.config.show import descriptions
 
 HERE = Path(__file__).parent
 _NOTE = "<!-- Written by docs/reference.py; an edit here does not last. -->\n"
@@ -40,15 +41,16 @@ def configuration() -> str:
 
 def keys(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str, str]]:
     """Key, default and meaning of everything in a section and below it."""
+    said = descriptions(model)
     for name, field in model.model_fields.items():
         key, inner = above + name, _section(field.annotation)
         if inner is None:
-            yield key, _default(field), _cell(field.description or "")
+            yield key, _default(field), _cell(said.get(name, ""))
             continue
         below, many = inner
-        if field.description or field.default is None:
+        if name in said or field.default is None:
             default = "`null`" if field.default is None else "see below"
-            yield key, default, _cell(field.description or (below.__doc__ or ""))
+            yield key, default, _cell(said.get(name) or below.__doc__ or "")
         yield from keys(below, f"{key}[]." if many else f"{key}.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +137,8 @@ def _bad_shape(error: str, value: Any) -> str:
 
 
 def _unknown(way: Way) -> str:
+    import difflib  # for who has a fault
+
     known = list(_keys(Config, way[:-1]))
     near = difflib.get_close_matches(str(way[-1]).lower(), known, 1, 0.7)
     return f"unknown key; did you mean {near[0]!r}?" if near else "unknown key"

@@ -15,9 +15,7 @@ from adwatch.config.values import Wrong, Wrongness
 class Part(BaseModel):
     """What all sections share: frozen, and a key that is not known is a fault."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

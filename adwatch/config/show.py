@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import PurePath
+from textwrap import dedent
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, SecretStr
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import ModelSchema
 
 from adwatch.config.schema import Config
 from adwatch.config.values import MASK, Address, AlertUrl, Duration, Mode, Network
@@ -27,6 +32,22 @@ def json_schema() -> dict[str, Any]:
         **schema,
         "title": "adwatch configuration",
         "description": "The configuration file of adwatch: /etc/adwatch/config.yaml",
+    }
+
+
+def descriptions(section: type[BaseModel]) -> dict[str, str]:
+    """What the schema says of each key of a section, in the text below it.
+
+    pydantic's `use_attribute_docstrings` would parse the source at every start, for nobody.
+    """
+    made = ast.parse(dedent(inspect.getsource(section))).body[0]
+    assert isinstance(made, ast.ClassDef)
+    return {
+        key.target.id: inspect.cleandoc(below.value.value)
+        for key, below in pairwise(made.body)
+        if isinstance(key, ast.AnnAssign) and isinstance(key.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        if isinstance(below.value.value, str)
     }
 
 
@@ -52,6 +73,12 @@ class _Dumper(yaml.SafeDumper):
 class _Generator(GenerateJsonSchema):
     def field_title_should_be_set(self, _schema: Any) -> bool:
         return False
+
+    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        for key, text in descriptions(schema["cls"]).items():
+            made["properties"][key]["description"] = text
+        return made
 
     def encode_default(self, dft: Any) -> Any:
         return plain(dft)

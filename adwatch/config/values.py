@@ -5,10 +5,8 @@ Every refusal is a ValueError whose message follows the key, and none quotes a s
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +107,8 @@ def one_of(*known: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         written = text(value)
         if written not in known:
+            import difflib  # for who has a fault
+
             near = difflib.get_close_matches(written.lower(), known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{quoted(written)} is none of {', '.join(known)}{hint}")
@@ -166,6 +166,8 @@ def words(value: object) -> object:
     """A command written on one line becomes the list of its words, as a shell would cut it."""
     if not isinstance(value, str):
         return value
+    import shlex
+
     try:
         return shlex.split(line(value))
     except ValueError as error:

@@ -12,8 +12,9 @@ from contextlib import suppress
 
 import pytest
 
-from adwatch.edges.asterisk import Account, Ami, Changes, Errand, Order, Wanted
+from adwatch.edges.asterisk import Changes, Errand, Order, Wanted
 from adwatch.edges.asterisk import ami as protocol
+from adwatch.edges.asterisk.ami import Account, Ami
 from adwatch.errors import AsteriskError
 
 SECRET = "pa55-of-ami"

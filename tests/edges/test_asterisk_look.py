@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from program import made_by_pytest, wait_for
 
-from adwatch.edges.asterisk import Changes, CommandLine, Shown, Wanted, command, look_kind
+from adwatch.edges.asterisk import Changes, Shown, Wanted, command, look_kind
 from adwatch.edges.asterisk import changes as changes_of
-from adwatch.edges.asterisk.command import socket_hint
+from adwatch.edges.asterisk.command import CommandLine, socket_hint
 from adwatch.errors import AsteriskError
 
 HEADER = "; Written by adwatch\n"

@@ -17,7 +17,8 @@ import pytest
 from program import Adwatch, configured, wait_for
 
 from adwatch.config.load import load
-from adwatch.edges.asterisk import Account, Ami, CommandLine
+from adwatch.edges.asterisk.ami import Account, Ami
+from adwatch.edges.asterisk.command import CommandLine
 from adwatch.report import Health, status
 from adwatch.service import Service
 from adwatch.testing import FakeClock, MemoryDirectory

@@ -1,11 +1,9 @@
 """Asterisk: the files that it includes, and the ways to have it read them and to look at it.
 
-A `Pbx` is one way to talk to it (`command`, `ami`); an `Errand` is one round of reloads and
-looks on a thread of its own, which the loop polls.
+A `Pbx` is one way to talk to it (`command`, `ami`: imported where one is made); an `Errand` is
+one round of reloads and looks on a thread of its own, which the loop polls.
 """
 
-from adwatch.edges.asterisk.ami import Account, Ami
-from adwatch.edges.asterisk.command import CommandLine
 from adwatch.edges.asterisk.errand import Errand, Order, Result
 from adwatch.edges.asterisk.files import (
     differs,
@@ -21,10 +19,7 @@ from adwatch.edges.asterisk.files import (
 from adwatch.edges.asterisk.look import Changes, Look, Pbx, Shown, Wanted, changes, look_kind
 
 __all__ = [
-    "Account",
-    "Ami",
     "Changes",
-    "CommandLine",
     "Errand",
     "Look",
     "Order",
