@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from adwatch.config.schema import Config
 from adwatch.core.mapping import Mapper
+from adwatch.core.model import Peer
 from adwatch.edges.asterisk import Pbx
 from adwatch.edges.directory import Directory
 from adwatch.edges.keyfile import KeyFile
@@ -23,3 +24,8 @@ class Parts:
     key: KeyFile
     outputs: tuple[Output, ...]
     pbx: Callable[[], Pbx]
+
+
+def secret_of(config: Config, key: KeyFile, peer: Peer) -> str:
+    """A peer's SIP secret: from AD where the configuration says so, else derived."""
+    return peer.secret if config.secrets.attribute else key.secret(peer.guid)

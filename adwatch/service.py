@@ -15,7 +15,6 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from adwatch import lastgood
-from adwatch.config.schema import Config
 from adwatch.core.model import (
     Batch,
     Candidate,
@@ -29,7 +28,6 @@ from adwatch.core.model import (
 from adwatch.core.plan import Rules, Safety, make_plan, passed_over
 from adwatch.core.words import change_line, line
 from adwatch.edges import asterisk
-from adwatch.edges.keyfile import KeyFile
 from adwatch.edges.store import Store
 from adwatch.errors import (
     AdwatchError,
@@ -38,7 +36,7 @@ from adwatch.errors import (
     RebuildingError,
     StoreError,
 )
-from adwatch.parts import Parts
+from adwatch.parts import Parts, secret_of
 from adwatch.publisher import Publisher
 from adwatch.rebuild import HEALS, LastOutputs, rebuild, refuse_to_forget
 from adwatch.reloads import Reloads
@@ -399,8 +397,3 @@ class Service:
         self.publish(turn)
         log.info(line("rotated", number=peer.number, login=peer.login))
         return turn
-
-
-def secret_of(config: Config, key: KeyFile, peer: Peer) -> str:
-    """A peer's SIP secret: from AD where the configuration says so, else derived."""
-    return peer.secret if config.secrets.attribute else key.secret(peer.guid)

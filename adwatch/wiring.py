@@ -28,8 +28,8 @@ from adwatch.edges.keyfile import KeyFile
 from adwatch.edges.store import Store
 from adwatch.errors import AsteriskError, PasswordError
 from adwatch.output import Output
-from adwatch.parts import Parts
-from adwatch.service import Service, secret_of
+from adwatch.parts import Parts, secret_of
+from adwatch.service import Service
 
 if TYPE_CHECKING:  # what `sync` does not use is imported where it is made
     from adwatch.edges.agi import Agi
