@@ -151,7 +151,7 @@ class Publisher:
         The mark is empty where another hand was at the files just then.
         """
         with _told(output):
-            octets = self._documents[output.name].text().encode()
+            octets = self._documents[output.name].octets()
         before = asterisk.octets(output.path)
         other = before != octets
         changed = other or _is_others(output)

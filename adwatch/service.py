@@ -45,6 +45,7 @@ from adwatch.turn import Turn
 log = logging.getLogger(__name__)
 
 _NO_REFUSALS: Mapping[str, str] = MappingProxyType({})
+_NO_ATTRIBUTES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 class Service:
@@ -243,7 +244,7 @@ class Service:
             self._ahead[entry.guid] = self.mapper.candidate(entry, self.clock())
             if progress:
                 progress(len(self._ahead))
-            return Entry(entry.guid, entry.dn, {})  # of a large domain the rest is a lot
+            return Entry(entry.guid, entry.dn, _NO_ATTRIBUTES)  # the rest of many is a lot
 
         return self.directory.read(wanted, self.store.seen, take, also)
 

@@ -1,4 +1,4 @@
-"""The text of an output, put together from its peers' fragments: a change costs what changed."""
+"""The octets of an output, put together from its peers' fragments: a change costs what changed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from adwatch.core.model import Peer
 from adwatch.core.render import HEADER, Renderer, RenderError, sort_key
 from adwatch.core.safe import UnsafeText
 
+_HEADER = HEADER.encode()
+
 
 class Document:
-    """Every peer's fragment in its place. `text()` is what `Renderer.document` makes of them all.
+    """Every peer's fragment in its place, in UTF-8. `octets()` is what `Renderer.document` makes
+    of them all.
 
     A peer that can't be written any more spoils the whole text until it changes or goes.
     """
@@ -19,9 +22,9 @@ class Document:
         self._renderer = renderer
         self._numbers: dict[str, str] = {}
         self._order: list[tuple[str, str]] = []
-        self._fragments: list[str] = []
+        self._fragments: list[bytes] = []
         """Those of `_order`, in the same places."""
-        self._new: dict[tuple[str, str], str] = {}
+        self._new: dict[tuple[str, str], bytes] = {}
         self._faults: dict[str, UnsafeText | RenderError] = {}
 
     def put(self, peer: Peer) -> None:
@@ -33,9 +36,9 @@ class Document:
             before = None
         self._faults.pop(guid, None)
         try:
-            fragment = "\n" + self._renderer.take(peer)
+            fragment = f"\n{self._renderer.take(peer)}".encode()
         except (UnsafeText, RenderError) as error:
-            fragment = ""
+            fragment = b""
             self._faults[guid] = error
         if before is None or key in self._new:
             self._numbers[guid] = number
@@ -67,13 +70,13 @@ class Document:
                 self._fragments.insert(place, fragment)
         self._new.clear()
 
-    def text(self) -> str:
-        """The whole text. Raises UnsafeText or RenderError where a peer can't be written."""
+    def octets(self) -> bytes:
+        """The whole of it. Raises UnsafeText or RenderError where a peer can't be written."""
         for error in self._faults.values():
             raise error
         if self._new:
             self._settle()
-        return HEADER + "".join(self._fragments)
+        return b"".join([_HEADER, *self._fragments])
 
     def __contains__(self, guid: str) -> bool:
         return guid in self._numbers

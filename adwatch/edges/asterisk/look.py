@@ -98,6 +98,8 @@ class Changes:
 
 def changes(octets_before: bytes, octets_after: bytes) -> Changes:
     """What a new text of an output changes."""
+    if not octets_before:
+        return Changes(numbers_in(_text(octets_after)))
     old, new = _middles(octets_before, octets_after)
     before, after = numbers_in(old), numbers_in(new)
     pieces_before, pieces_after = set(_pieces(old)), set(_pieces(new))
