@@ -39,14 +39,14 @@ def written_state(octets: bytes) -> str | None:
         lines = octets.decode("utf-8").split("\n")
     except UnicodeDecodeError:
         return None
-    state, ended = None, True
+    state, ended = None, False
     for line in lines:
         begins = _ROOT.match(line) is not None
         if not line.isprintable() or not (begins or line[0] == " "):
             return None
         if not _stands_for_itself(line) or not (begins or ended):
-            return None  # what is indented goes on with a value that had begun
-        ended = ended or bool(line)
+            return None  # what is indented goes on with a value that had begun, or is the root
+        ended = ended or line[:1] not in ("", "#")
         if line.startswith("state:"):
             found = _STATE.fullmatch(line)
             if found is None or found[1] in _NULLS or state is not None:

@@ -372,10 +372,10 @@ def state_of(tree: Mapping[str, Any]) -> str:
 
 def written_state(path: Path) -> Path:
     """The state directory by the file at `path`, as far as any of that can be read."""
-    tree: Mapping[str, Any] = {}
-    with suppress(ConfigError):
-        tree = scan(path).tree
-    return beside(path, state_of(tree))
+    state = STATE
+    with suppress(ConfigError, _Unusable):
+        state = quick.written_state(_octets(path)) or state_of(scan(path).tree)
+    return beside(path, state)
 
 
 def outputs_of(tree: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Final
 
 from adwatch.core.incidents import Condition, Level, Notice, Occasion
@@ -85,6 +84,8 @@ def _written(
     host: str,
     language: Language,
 ) -> Message:
+    from html import escape  # for who has something to tell
+
     labels = language["labels"]
     subject = f"adwatch {one_line(host)}: {title}"
     if len(subject) > _SUBJECT_MOST:

@@ -75,6 +75,8 @@ def by_the_parser(text: str) -> str | None:
 
 @given(st.lists(st.sampled_from(PIECES), max_size=6))
 @example(["x: [it's, 'x', \"state's]", "state: a", "y' \"]"])
+@example([" state: deep"])
+@example(["# all of it is indented", "", " state: deep"])
 def test_what_is_said_is_what_the_parser_says(lines: list[str]) -> None:
     text = "\n".join(lines)
     said, parsed = written_state(text.encode()), by_the_parser(text)
