@@ -248,11 +248,11 @@ class Mapper:
                 source = straight.text_of_all(tree.body, scope)
                 body.append(f"f{len(above)} = {source}")
                 above[field] = f"f{len(above)}"
-        except straight.Unfit:
+            body.append(f"return {', '.join(above.values())}")
+            self._asked = tuple(parameters)
+            return straight.function(parameters.values(), body, scope)
+        except (straight.Unfit, RecursionError):
             return None
-        body.append(f"return {', '.join(above.values())}")
-        self._asked = tuple(parameters)
-        return straight.function(parameters.values(), body, scope)
 
     def fields(self, entry: Entry) -> dict[str, str]:
         """The mapped fields of an entry. Raises MappingError naming the field that failed."""

@@ -66,6 +66,11 @@ class Format:
     options: tuple[tuple[str, str | bool], ...] = ()
     source: str = ""
 
+    @property
+    def forbidden(self) -> str:
+        """The characters that bite within its lines."""
+        return "" if self.source else _FORBIDDEN.get(self.name, "")
+
 
 @dataclass(slots=True)
 class Renderer:
@@ -132,7 +137,8 @@ class Renderer:
             options = _NO_OPTIONS | dict(self.form.options)
             self._fixed = {"options": options, "realm": REALM}
             tree = _environment(self.form).parse(self.template())
-            self._shortcut = shortcut(tree, _made(self.form), {"realm": REALM}, options)
+            made, fixed = _made(self.form), {"realm": REALM}
+            self._shortcut = shortcut(tree, made, fixed, options, self.form.forbidden)
             names = [v for _, v in self.form.options if isinstance(v, str)]
             reserved = (*_RESERVED.get(self.form.name, ()), *names)
             self._reserved = frozenset(name.lower() for name in reserved)
@@ -231,7 +237,7 @@ def _environment(form: Format) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         loader=None if form.source else PackageLoader("adwatch"),
         undefined=StrictUndefined,
-        finalize=escaper(form.name, "" if form.source else _FORBIDDEN.get(form.name, "")),
+        finalize=escaper(form.name, form.forbidden),
         autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,

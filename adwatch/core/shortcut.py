@@ -20,8 +20,8 @@ from adwatch.core.model import MAPPED, Peer
 from adwatch.core.safe import surely_safe
 
 IDENTITY: Final = ("guid", "dn", "login")
-# What an escaper, a filter or the look at a line's structure may have to do with.
-_SPECIAL: Final = re.compile(r"[\[\]#;\"\\,${}()]")
+# What an escaper, a filter or the look at a line's structure may have to do with, in any file.
+_SPECIAL: Final = '[]#;"\\'
 _FILTERS: Final = {"quoted": quoted, "dialplan": dialplan, "mailbox_pin": mailbox_pin}
 _TESTS: Final = {"numeric_groups": numeric_groups}
 _OF_PEER: Final = frozenset((*MAPPED, *IDENTITY))
@@ -29,21 +29,24 @@ _OF_PEER: Final = frozenset((*MAPPED, *IDENTITY))
 Made = Mapping[str, Callable[[Peer, str], str]]
 
 
-def _is_plain(*values: str) -> bool:
-    """Whether values can stand anywhere in any file as they are."""
-    return surely_safe(*values) and not _SPECIAL.search("".join(values))
+def _plain(forbidden: str) -> Callable[..., bool]:
+    """Tells whether values can stand as they are where these characters are forbidden, too."""
+    special = re.compile(f"[{re.escape(_SPECIAL + forbidden)}]").search
+    return lambda *values: surely_safe(*values) and not special("".join(values))
 
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
     """A template as plain Python. `fields` are of the peer, `extras` of its own extra fields,
-    `made` are made of the peer and its secret; `write` takes the values of all of them.
+    `made` are made of the peer and its secret; `write` takes the values of all of them, where
+    they are `plain`.
     """
 
     fields: Callable[[Peer], tuple[str, ...]]
     extras: tuple[str, ...]
     made: tuple[Callable[[Peer, str], str], ...]
     write: Callable[..., str]
+    plain: Callable[..., bool]
 
     def text(self, peer: Peer, secret: str) -> str:
         """What the template writes, empty where the long way round has to be gone."""
@@ -54,7 +57,7 @@ class Shortcut:
                 if not _NAMES.isdisjoint(extra):
                     return ""
                 values += [extra[name] for name in self.extras]
-            return self.write(*values) if _is_plain(*values) else ""
+            return self.write(*values) if self.plain(*values) else ""
         except Exception:  # noqa: BLE001 - the long way round says what it is
             return ""
 
@@ -63,9 +66,13 @@ _NAMES: Final = _OF_PEER | {"secret", "ha1", "pin"}
 
 
 def shortcut(
-    tree: nodes.Template, made: Made, fixed: Mapping[str, str], options: Mapping[str, object]
+    tree: nodes.Template,
+    made: Made,
+    fixed: Mapping[str, str],
+    options: Mapping[str, object],
+    forbidden: str,
 ) -> Shortcut | None:
-    """The shortcut for a template, None where there is none.
+    """The shortcut for a template, None where there is none; `forbidden` are its file's characters.
 
     `made` are the variables that are made of a peer and its secret, `fixed` those that are always
     the same, `options` what `options.NAME` is.
@@ -77,20 +84,25 @@ def shortcut(
             return repr(fixed[name])
         if name in ("peer", "options"):
             raise straight.Unfit(name)
-        names = fields if name in _OF_PEER else used if name in made else extras
-        return names.setdefault(name, f"v_{name}")
+        kind, names = "e", extras
+        if name in _OF_PEER:
+            kind, names = "f", fields
+        elif name in made:
+            kind, names = "m", used
+        return names.setdefault(name, f"{kind}{len(names)}")
 
+    plain = _plain(forbidden)
     scope = straight.Scope(
-        source_of, _FILTERS, _TESTS, options, _is_plain, slices=False, members=_OF_PEER
+        source_of, _FILTERS, _TESTS, options, plain, slices=False, members=_OF_PEER
     )
     try:
         source = straight.text_of_all(tree.body, scope)
-    except straight.Unfit:
+        parameters = [*fields.values(), *used.values(), *extras.values()]
+        write = straight.function(parameters, [f"return {source}"], scope)
+    except (straight.Unfit, RecursionError):
         return None
-    parameters = [*fields.values(), *used.values(), *extras.values()]
-    write = straight.function(parameters, [f"return {source}"], scope)
     makers = tuple(made[name] for name in used)
-    return Shortcut(_getter(tuple(fields)), tuple(extras), makers, write)
+    return Shortcut(_getter(tuple(fields)), tuple(extras), makers, write, plain)
 
 
 def _getter(names: tuple[str, ...]) -> Callable[[Peer], tuple[str, ...]]:

@@ -46,10 +46,16 @@ class Scope:
 
 
 def function(parameters: Iterable[str], body: Iterable[str], scope: Scope) -> Callable[..., Any]:
-    """The function of so many parameters that the lines of source are the body of."""
+    """The function of so many parameters that the lines of source are the body of.
+
+    Raises Unfit where Python finds it too deep.
+    """
     lines = "".join(f"    {line}\n" for line in body)
     made: dict[str, Any] = scope.functions()
-    exec(f"def straight({', '.join(parameters)}):\n{lines}", made)  # noqa: S102 - only our own words
+    try:
+        exec(f"def straight({', '.join(parameters)}):\n{lines}", made)  # noqa: S102 - our own words
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise Unfit("too deep") from error
     result: Callable[..., Any] = made["straight"]
     return result
 
