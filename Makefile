@@ -46,6 +46,7 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports
 
 bench: $(READY) ## what things cost, beside other ways of doing them: USERS=, RUNS=, HOUR_S=, FIGURES=docs/performance.md
+	$(BIN)/python -m compileall -q adwatch # as an installation has it
 	$(BIN)/python bench/core.py
 	PYTHONPATH=tests:. $(BIN)/python -m bench
 

@@ -8,18 +8,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adwatch import __version__
-from adwatch.core.incidents import Incident
-from adwatch.core.mapping import Mapper, MappingError
 from adwatch.core.model import Change, Entry, Finding, Hold, Known, Reach, Served
-from adwatch.core.render import sort_key
-from adwatch.core.trace import Spread
-from adwatch.edges.store import Store
-from adwatch.output import Output
-from adwatch.service import Service
-from adwatch.turn import Turn
+
+if TYPE_CHECKING:  # who only asks the running service needs none of them
+    from adwatch.core.incidents import Incident
+    from adwatch.core.mapping import Mapper
+    from adwatch.core.trace import Spread
+    from adwatch.edges.store import Store
+    from adwatch.output import Output
+    from adwatch.service import Service
+    from adwatch.turn import Turn
 
 _RECALLED = 10
 ONLINE, DEGRADED, HELD, NOT_RUNNING = 0, 1, 2, 3
@@ -250,6 +251,8 @@ def _spread_text(one: Mapping[str, float]) -> str:
 
 def peers(served: Iterable[Served]) -> list[dict[str, str]]:
     """The list of `peers --json`, by number; no secrets."""
+    from adwatch.core.render import sort_key
+
     names = ("number", "name", "email", "context", "call_group", "pickup_group", "mobile")
     return [
         {name: getattr(peer, name) for name in (*names, "guid", "dn", "login")}
@@ -379,6 +382,8 @@ def _shown(entry: Entry, mapper: Mapper, secret: str | None) -> dict[str, list[s
 
 
 def _mapping(mapper: Mapper, entry: Entry) -> dict[str, str]:
+    from adwatch.core.mapping import MappingError
+
     try:
         return mapper.fields(entry)
     except MappingError as error:

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from operator import itemgetter
 from typing import Any, Final
 
@@ -211,12 +211,13 @@ class Mapper:
         """What each field is made of, for people: `displayName`, or a whole expression."""
         if self._secret:
             self.origins["secret"] = expressions.secret_attribute
-        self._evaluate = self._compile()
         self._asked: tuple[str, ...] = ()
         """The attributes, in lower case, that `_quick` takes the first values of."""
         self._quick = self._straightened(expressions)
 
-    def _compile(self) -> Callable[[dict[str, Any]], Mapping[str, Any]] | None:
+    @cached_property
+    def _evaluate(self) -> Callable[[dict[str, Any]], Mapping[str, Any]] | None:
+        """The fields that are no bare attributes, as one template, for who needs Jinja2."""
         if not self._computed:
             return None
         source = "".join(f"{{% set {field} = ({e}) %}}" for field, e in self._unit.items())
