@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from adwatch.core.differences import differences
-from adwatch.core.model import Change, Hold, Peer
-from adwatch.core.render import REALM, masked, sort_key
+from adwatch.core.model import Change, Hold, Peer, sort_key
+from adwatch.core.render import REALM, masked
 from adwatch.core.secrets import ha1
 from adwatch.edges import asterisk
 from adwatch.report import change_json, hold_text

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from adwatch import __version__
-from adwatch.core.model import Change, Entry, Finding, Hold, Known, Reach, Served
+from adwatch.core.model import Change, Entry, Finding, Hold, Known, Reach, Served, sort_key
 
 if TYPE_CHECKING:  # who only asks the running service needs none of them
     from adwatch.core.incidents import Incident
@@ -35,7 +35,7 @@ def moment(seconds: float) -> str | None:
 
 @dataclass(slots=True)
 class Health:
-    """What the running service knows of itself beyond the store."""
+    """What the running service knows of itself beyond the store; `incidents` None: the store's."""
 
     started: float = 0.0
     turned: bool = False
@@ -45,7 +45,6 @@ class Health:
     listens: frozenset[str] = frozenset()
     reach: Reach = field(default_factory=Reach)
     incidents: Mapping[str, Incident] | None = None
-    """None: those that the store knows."""
     pid: int | None = None
     trace: Callable[[float], Mapping[str, Spread]] = lambda _: {}
     """What the parts of turns took within the last hour; made only where somebody asks."""
@@ -251,8 +250,6 @@ def _spread_text(one: Mapping[str, float]) -> str:
 
 def peers(served: Iterable[Served]) -> list[dict[str, str]]:
     """The list of `peers --json`, by number; no secrets."""
-    from adwatch.core.render import sort_key
-
     names = ("number", "name", "email", "context", "call_group", "pickup_group", "mobile")
     return [
         {name: getattr(peer, name) for name in (*names, "guid", "dn", "login")}

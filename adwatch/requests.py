@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Event, Lock
 from typing import Any, Final
 
@@ -60,11 +60,8 @@ class Requests:
         self, do: Callable[[dict[str, Any]], dict[str, Any]], done: Callable[[], None]
     ) -> None:
         """On the loop's thread: does everything that is asked for; `done` follows each."""
-        while True:
-            try:
-                request = self._queue.get_nowait()
-            except Empty:
-                return
+        while not self._queue.empty():  # nobody else takes any
+            request = self._queue.get_nowait()
             if not request.begun.acquire(blocking=False):
                 continue
             try:

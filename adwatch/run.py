@@ -348,10 +348,9 @@ class Runner:
 
     def _note(self, turn: Turn) -> None:
         """Logs what began or ended, never what merely goes on."""
-        beside = (
-            {"asterisk", "contacts", "configuration"} | self._listeners.names | turn.faults.keys()
-        )
-        self._troubles.over_but(beside)
+        if self._troubles.faults:
+            beside = {"asterisk", "contacts", "configuration"} | self._listeners.names
+            self._troubles.over_but(beside | turn.faults.keys())
         self._note_beside(turn)
 
     def _publish_status(self) -> None:

@@ -205,8 +205,10 @@ class Telling:
         """Seconds until something is due here."""
         if self._under_way:
             return _POLL_S
-        now = self.clock.now()
         letters = [*(self._letters or ()), *self._unwritten]
+        if not letters and not self._known():
+            return NEVER
+        now = self.clock.now()
         due = min((letter.due - now for letter in letters), default=NEVER)
         return max(0.0, min(due, wait(self._known(), now, self.rules, self._watched)))
 

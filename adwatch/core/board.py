@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from adwatch.core.model import Change, Rejection, Served
-from adwatch.core.render import sort_key
+from adwatch.core.model import Change, Rejection, Served, sort_key
 
 SHOWN: Final = 100  # peers, and users without one, at a time
 CHANGES: Final = 50

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from adwatch.core.model import Peer
-from adwatch.core.render import HEADER, Renderer, RenderError, sort_key
+from adwatch.core.model import Peer, sort_key
+from adwatch.core.render import HEADER, Renderer, RenderError
 from adwatch.core.safe import UnsafeText
 
 _HEADER = HEADER.encode()

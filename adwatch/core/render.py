@@ -27,7 +27,7 @@ from adwatch.core.escape import (
     numeric_groups,
     quoted,
 )
-from adwatch.core.model import MAPPED, Peer
+from adwatch.core.model import MAPPED, Peer, sort_key
 from adwatch.core.safe import UnsafeText
 from adwatch.core.secrets import ha1, pin
 from adwatch.core.shortcut import IDENTITY, Shortcut, shortcut
@@ -198,11 +198,6 @@ def _refuse_structure(pieces: Iterable[str]) -> None:
 
 
 HEADER = "; Written by adwatch from Active Directory. Changes made here do not last.\n"
-
-
-def sort_key(peer: Peer) -> tuple[str, str]:
-    """By number, as text: 10 before 9, the same everywhere."""
-    return peer.number, peer.guid
 
 
 def _made(form: Format) -> dict[str, Callable[[Peer, str], str]]:

@@ -18,8 +18,9 @@ from adwatch.core.words import line
 
 log = logging.getLogger(__name__)
 
-_LOOK_MS: Final = 1000
-_STEP_MS: Final = 250  # watchfiles wakes so often; what happened is told within twice that
+# watchfiles wakes at every step, and tells within two of them what happened; three are a second.
+_STEP_MS: Final = 333
+_LOOK_MS: Final = 900
 
 Stamp = tuple[int, ...] | None
 
@@ -108,7 +109,7 @@ class Watch:
             if str(error) != self._blind:
                 self._blind = str(error)
                 log.warning(line("watch", cause=error, meanwhile="looking once a second"))
-            self._end.wait(_LOOK_MS / 1000)
+            self._end.wait(1.0)
             yield True
 
     def _differs(self) -> bool:

@@ -92,6 +92,20 @@ def test_the_far_end_of_a_link(file: Path, followed: Followed, tmp_path: Path) -
     assert followed.notices()
 
 
+def test_a_link_in_between_that_is_moved(file: Path, followed: Followed, tmp_path: Path) -> None:
+    here, there, way = tmp_path / "here", tmp_path / "there", tmp_path / "way"
+    for folder in (here, there):
+        folder.mkdir()
+        (folder / "template.j2").write_text(folder.name)
+    way.symlink_to(here)
+    followed.watch.follow([file, way / "template.j2"])
+    way.unlink()
+    way.symlink_to(there)
+    assert followed.notices()
+    save(there / "template.j2", "1")
+    assert followed.notices()
+
+
 def test_a_digest_tells_contents_apart_and_a_missing_file_too(tmp_path: Path) -> None:
     one = tmp_path / "one"
     seen = {digest(one)}

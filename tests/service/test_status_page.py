@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -286,6 +287,23 @@ def test_a_loop_that_hangs_is_told_to_those_who_look(desk: Desk) -> None:
     text = desk.text()
     assert "Stuck" in text
     assert "not come round for 90 s" in text
+
+
+def test_since_when_is_known_from_before_anybody_could_look(desk: Desk) -> None:
+    parts = desk.service.parts
+    closed = replace(parts, config=parts.config.model_copy(update={"http": None}))
+    desk.health.started = 1.0
+    desk.page.change(closed)
+    desk.site.turn()
+    desk.renew()
+    desk.health.faults["directory"] = "down"
+    begun = int(time.time())
+    desk.renew()
+    desk.page.change(parts)
+    desk.renew()
+    said = re.search(r'class="since">since <time datetime="([^"]+)"', desk.text())
+    assert said
+    assert begun <= datetime.fromisoformat(said[1]).timestamp() <= time.time()
 
 
 def test_a_question_from_another_site_is_not_asked(desk: Desk) -> None:

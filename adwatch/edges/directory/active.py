@@ -279,6 +279,8 @@ class ActiveDirectory:
         if since is None or stale:
             log.info(line("full_read", why=stale or "a comparison of everything is due"))
             return self._read_all(link, usn, known, take, took)
+        if usn == since.usn and not also:
+            return Batch((), also, full=False, cursor=since, at=self._clock(), took=took)
         named, cursor, compare = list[feeds.Named](), since, ""
         try:
             if usn != since.usn:
@@ -293,18 +295,10 @@ class ActiveDirectory:
         with timed(took if asked else {}, "read"):
             found, gone, hint = self._scope.look(asked)
         self._better.told(asked)
-        return Batch(
-            entries=tuple(found.values()),
-            asked=asked,
-            full=False,
-            cursor=cursor,
-            at=self._clock(),
-            gone=gone,
-            compare=hint or compare,
-            values=bool(hint) or (self._groups and bool(compare)),
-            contacts=self._may_be_contacts(frozenset(n.guid for n in named)),
-            took=took,
-        )
+        entries, at, why = tuple(found.values()), self._clock(), hint or compare
+        by_value = bool(hint) or (self._groups and bool(compare))
+        contacts = self._may_be_contacts(frozenset(n.guid for n in named))
+        return Batch(entries, asked, False, cursor, at, gone, why, by_value, contacts, took)
 
     def _may_be_contacts(self, named: frozenset[str] = ALL_CONTACTS) -> frozenset[str]:
         if not self._settings.contact_filter:

@@ -230,9 +230,11 @@ class Session:
         return number
 
     def _rows(self, number: int) -> Iterator[Row]:
+        messages = self.messages(number)
         while True:
-            yield from self._entries(number)
-            message = next(self.messages(number))
+            if self._buffer:
+                yield from self._entries(number)
+            message = next(messages)
             if message.tag == entries.SEARCH_ENTRY:
                 yield Row(*self._decoded(entries.read_entry, message.body))
             elif message.tag == entries.SEARCH_DONE:
