@@ -39,6 +39,7 @@ SIZE_LIMIT_EXCEEDED: Final = 4
 INVALID_CREDENTIALS: Final = 49
 PAGE_SIZE: Final = 1000  # MaxPageSize of Microsoft's AD (KB 315071)
 _RECEIVE = 1 << 16
+_FEW: Final = 2  # receipts of a small answer, which does not have to be drained
 _OFTEN: Final = 500  # a filter that is longer names objects, and does not come again
 
 Control = tuple[str, bool, bytes | None]
@@ -84,6 +85,7 @@ class Session:
         self._password = password
         self._connection: Any = None
         self._buffer = bytearray()
+        self._receipts = 0
         self.answer_controls: dict[str, bytes] = {}
         self.searches = 0
         self.certificate: dict[str, Any] = {}
@@ -218,6 +220,7 @@ class Session:
         if self._connection is None:
             raise DirectoryError(f"{self.url}: the connection is closed")
         self.searches += 1
+        self._receipts = 0
         if log.isEnabledFor(logging.DEBUG):
             log.debug(line("search", base=base, scope=scope, filter=text[:200]))
         encoded = _operation if len(text) < _OFTEN else _operation.__wrapped__
@@ -291,7 +294,8 @@ class Session:
             self._connection.socket.settimeout(left)
             data = self._connection.socket.recv(_RECEIVE)
             self._buffer += data
-            if data and len(self._buffer) < _RECEIVE:
+            self._receipts += 1
+            if data and self._receipts > _FEW:
                 self._take_all()
         except TimeoutError:
             return False
@@ -302,7 +306,7 @@ class Session:
         return True
 
     def _take_all(self) -> None:
-        """Takes in what else is there already: a record of TLS holds but a few entries."""
+        """Takes in what else is there of a large answer, whose records of TLS are small."""
         held = self._connection.socket
         held.settimeout(0)
         try:
