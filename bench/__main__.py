@@ -18,7 +18,7 @@ from system.samba import SambaDC, run
 from bench import running, whole
 from bench.domain import domain, say
 from bench.figures import Figures
-from bench.table import SMALL, page, put_in, text
+from bench.table import BIG, SMALL, page, put_in, text
 
 HERE = Path(__file__).parent
 NOTE = HERE / "note.md"
@@ -76,6 +76,7 @@ def one_size(dc: SambaDC, folder: Path, users: int, runs: int, figures: Figures)
         if users > SMALL:
             running.latency(dc, site, users, changes, figures, "1s")
             running.batch(dc, site, users, runs, figures)
+        if users == BIG:
             running.long_run(dc, site, users, running.hour(), figures)
     if users > SMALL:
         with running.running(dc, folder / "run-200ms", "200ms") as site:
