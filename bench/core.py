@@ -1,6 +1,6 @@
 """What the pure parts cost for 20,000 users, each beside another way of doing the same.
 
-Prints medians of several rounds in one run, and the ratio. `ROUNDS=` is another number of them;
+Prints medians of several rounds in one run, and the ratio. `PEERS=` and `ROUNDS=` are others;
 `FIGURES` names a document to put the table into, between `<!-- bench -->` and `<!-- /bench -->`.
 """
 
@@ -24,7 +24,7 @@ from adwatch.core.render import Format, Renderer
 from adwatch.core.secrets import derive
 from adwatch.edges.directory.entries import read_entry, read_message
 
-USERS = 20_000
+USERS = int(os.environ.get("PEERS", "20000"))
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 FIELDS = (
     ("number", "telephoneNumber"),

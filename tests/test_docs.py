@@ -123,7 +123,7 @@ def test_every_alert_of_prometheus_is_in_the_runbook_and_no_other() -> None:
 def test_the_bench_measures_what_the_page_of_figures_shows() -> None:
     done = subprocess.run(
         [sys.executable, "bench/core.py"], cwd=ROOT, capture_output=True, text=True, check=False,
-        env={"USERS": "20", "ROUNDS": "1"},
+        env={"PEERS": "20", "ROUNDS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     shown = (DOCS / "performance.md").read_text()

@@ -389,6 +389,7 @@ def test_a_template_that_was_missing_is_taken_as_soon_as_it_is_there(site: Adwat
 
 
 def test_outputs_come_go_and_change_their_mode(site: Adwatch) -> None:
+    wait_for("the reload of the first file", site.reloads)
     before = len(site.reloads())
     other = "  - {name: mail, path: voicemail.conf, format: voicemail.conf}\n"
     edit(site, "asterisk:", other + "asterisk:")

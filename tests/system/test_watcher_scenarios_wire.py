@@ -32,6 +32,7 @@ from proxy import (
 )
 
 from adwatch.config.load import load
+from adwatch.core.model import Entry
 from adwatch.edges.directory import session as session_module
 from adwatch.errors import DirectoryError
 from adwatch.wiring import build
@@ -363,15 +364,19 @@ def test_scenario_22_changed_between_the_first_read_and_the_feed(
     changed, cleared, deleted = (user(f"s22{name}") for name in ("changed", "cleared", "deleted"))
     follower = follow(account, feed)
 
-    def meanwhile(count: int) -> None:
-        if count == 1:
+    taken: list[Entry] = []
+
+    def take(entry: Entry) -> Entry:
+        taken.append(entry)
+        if len(taken) == 1:
             user("s22made", telephoneNumber="81220")
             dc.modify(changed, telephoneNumber="81221")
             dc.modify(cleared, telephoneNumber=None)
             dc.delete(deleted)
             dc.move(user("s22moved"), LEAVERS)
+        return entry
 
-    follower.begin(meanwhile)
+    follower.begin(take)
     follower.poll()
     found = follower.of("s22changed")
     assert found is not None
