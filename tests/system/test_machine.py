@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -25,6 +26,17 @@ def test_after_quiet_the_peers_are_what_ad_says(
     assert counts["look"] >= 2
 
 
+def said_of(world: World, text: str) -> str:
+    """What the oracle says of another text, which adwatch can't put right meanwhile."""
+    assert world.adwatch.running is not None
+    world.adwatch.running.send_signal(signal.SIGSTOP)
+    try:
+        world.adwatch.output.write_text(text)
+        return world.fault()
+    finally:
+        world.adwatch.running.send_signal(signal.SIGCONT)
+
+
 def test_the_oracle_sees_a_peer_too_few_and_a_value_too_many(dc: SambaDC, tmp_path: Path) -> None:
     world = World([dc], COMBINATIONS[0], tmp_path)
     try:
@@ -32,10 +44,10 @@ def test_the_oracle_sees_a_peer_too_few_and_a_value_too_many(dc: SambaDC, tmp_pa
         world.do("look")
         text = world.adwatch.text()
         assert world.fault() == ""
-        world.adwatch.output.write_text(text.replace("[106](lan)", "[107](lan)"))
-        assert "'107'" in world.fault()
-        world.adwatch.output.write_text(text.replace("context = users", "context = lab"))
-        assert "'context': 'lab'" in world.fault()
+        assert "'107'" in said_of(world, text.replace("[106](lan)", "[107](lan)"))
+        assert "'context': 'lab'" in said_of(
+            world, text.replace("context = users", "context = lab")
+        )
         world.do("restart")
         world.do("look")
     finally:
