@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+_START: Final = """
+import json, os, subprocess, sys, time
+begun = time.perf_counter()
+running = subprocess.Popen(sys.argv[1:])
+_, status, usage = os.wait4(running.pid, 0)
+wall, code = time.perf_counter() - begun, os.waitstatus_to_exitcode(status)
+took = [wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, code]
+print("\\n" + json.dumps(took), file=sys.stderr)
+"""
 
 
 @dataclass(frozen=True)
@@ -25,21 +38,22 @@ def timed(
     env: Mapping[str, str] | None = None,
     output: Path | None = None,
 ) -> Took:
-    """Runs a command that must succeed; what it prints goes to `output`, or nowhere."""
+    """Runs a command that must succeed; what it prints goes to `output`, or nowhere.
+
+    It is started by a small process: what Linux tells of a process's memory at the most
+    (getrusage(2)) is never less than what the one had that started it.
+    """
     with (output or Path(os.devnull)).open("wb") as out:
-        begun = time.perf_counter()
-        running = subprocess.Popen(
-            command, cwd=cwd, stdout=out, stderr=subprocess.PIPE, env={**os.environ, **(env or {})}
-        )
-        assert running.stderr is not None
-        said = running.stderr.read()
-        _, status, usage = os.wait4(running.pid, 0)
-        wall = time.perf_counter() - begun
-    running.returncode = os.waitstatus_to_exitcode(status)
-    running.stderr.close()
-    if running.returncode:
-        raise RuntimeError(f"{command[0]} exits {running.returncode}: {said.decode()[-2000:]}")
-    return Took(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+        small = [sys.executable, "-S", "-c", _START, *map(str, command)]
+        done = subprocess.run(
+            small, cwd=cwd, stdout=out, stderr=subprocess.PIPE, env={**os.environ, **(env or {})},
+            check=True,
+        )  # fmt: skip
+    said, _, took = done.stderr.decode().rstrip("\n").rpartition("\n")
+    wall, cpu, rss_kib, code = json.loads(took)
+    if code:
+        raise RuntimeError(f"{command[0]} exits {code}: {said[-2000:]}")
+    return Took(wall, cpu, rss_kib)
 
 
 def cpu_of(pid: int) -> float:
