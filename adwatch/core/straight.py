@@ -132,15 +132,19 @@ def _count(node: nodes.Node | None) -> str:
 
 def _filtered(node: nodes.Filter, scope: Scope) -> str:
     assert node.node is not None
-    value, name = text_of(node.node, scope), node.name
-    if node.kwargs or node.dyn_args or node.dyn_kwargs:
-        raise Unfit(name)
-    given = [_constant(each) for each in node.args]
+    value, name, given = text_of(node.node, scope), node.name, _given(node)
     if name in scope.filters and all(type(each) in (str, int) for each in given):
         return f"filter_{name}({', '.join([value, *map(repr, given)])})"
     if name in _METHODS and not given:
         return f"{value}.{name}()"
     raise Unfit(name)
+
+
+def _given(node: nodes.Filter | nodes.Test) -> list[object]:
+    """The arguments of a filter or a test, all of them fixed and told by their places."""
+    if node.kwargs or node.dyn_args or node.dyn_kwargs:
+        raise Unfit(node.name)
+    return [_constant(each) for each in node.args]
 
 
 def _truth_of(node: nodes.Node, scope: Scope) -> str:
@@ -155,7 +159,7 @@ def _truth_of(node: nodes.Node, scope: Scope) -> str:
         if operand.op in _COMPARISONS:
             left, right = text_of(node.expr, scope), text_of(operand.expr, scope)
             return f"({left} {_COMPARISONS[operand.op]} {right})"
-    if isinstance(node, nodes.Test) and node.name in scope.tests and not node.args:
+    if isinstance(node, nodes.Test) and node.name in scope.tests and not _given(node):
         return f"test_{node.name}({text_of(node.node, scope)})"
     if isinstance(node, nodes.Getattr) and not _is_member(node, scope):
         return repr(bool(_option(node, scope)))
