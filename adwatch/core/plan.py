@@ -72,11 +72,10 @@ def make_plan(known: Known, batch: Batch, mapped: Mapping[str, Candidate], rules
     `mapped` are the candidates of the batch's entries by GUID. `known` holds at least every
     user that the batch names, and whoever has or wants one of their numbers, old or new.
     """
-    if known.candidates:
-        mapped = {guid: _with_hidden(c, known) for guid, c in mapped.items()}
     gone = _gone(known, batch)
     candidates = mapped
     if known.candidates:
+        mapped = {guid: _with_hidden(c, known) for guid, c in mapped.items()}
         staying = {g: c for g, c in known.candidates.items() if g not in gone}
         candidates = {**staying, **mapped}
     serving = _Serving(known, candidates, gone, rules)

@@ -136,7 +136,7 @@ class Renderer:
             self._template = _load(self.form)
             options = _NO_OPTIONS | dict(self.form.options)
             self._fixed = {"options": options, "realm": REALM}
-            tree = _environment(self.form).parse(self.template())
+            tree = self._template.environment.parse(self.template())
             made, fixed = _made(self.form), {"realm": REALM}
             self._shortcut = shortcut(tree, made, fixed, options, self.form.forbidden)
             names = [v for _, v in self.form.options if isinstance(v, str)]
