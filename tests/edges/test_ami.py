@@ -319,3 +319,19 @@ def test_a_look_that_breaks_off_leaves_the_reload_acknowledged(wrong: Wrong) -> 
     assert result.told
     assert "the connection ended" in str(result.fault)
     assert wrong.actions().count("Reload") == 1
+
+
+def test_a_peer_that_is_away_while_it_is_read_again_is_not_gone(wrong: Wrong) -> None:
+    def shows(said: Said) -> bytes | None:
+        if said["Action"] != "SIPpeers":
+            return good(said)
+        away = wrong.actions().count("SIPpeers") == 1
+        return peers(said, "502") if away else peers(said, "501", "502")
+
+    wrong.reply = shows
+    since = Changes(added=frozenset({"502"}), gone=frozenset({"501"}))
+    order = Order("sip reload", {"users": Wanted("sip", "[502](lan)\n", since)})
+    errand = Errand(client(wrong), [order], lambda: None, {"sip": 0.3})
+    errand.wait()
+    assert errand.done()
+    assert errand.results[0].looks["users"].lingering == {"501"}

@@ -115,20 +115,25 @@ class Errand:
                 self._look(result)
 
     def _look(self, result: Result) -> None:
-        """Looks until everything is as it should be, or has stood still for long enough."""
+        """Looks until everything is as it should be, or has stood still for long enough.
+
+        Two looks have to agree that a peer is gone that may but be away for a moment.
+        """
         wanted = {name: one for name, one in result.order.wanted.items() if one is not None}
         kinds = {one.kind for one in wanted.values()}
         patience_s = max((self._patience_s[kind] for kind in kinds), default=0.0)
+        once = not any(one.may_be_away for one in wanted.values())
         begun = moved = time.monotonic()
         before: dict[str, Look] = {}
         for number in range(1 << 20):
             shown = {kind: self._pbx.peers(kind) for kind in kinds}
             looks = {name: self._check(one, shown[one.kind]) for name, one in wanted.items()}
             now = time.monotonic()
-            if looks != before:
+            stands = looks == before
+            if not stands:
                 before, moved = looks, now
             late = now - moved >= patience_s or now - begun >= _LONGEST_S
-            if late or all(look.settled for look in looks.values()):
+            if late or ((stands or once) and all(look.settled for look in looks.values())):
                 result.looks, result.looked = looks, True
                 return
             self._stop.wait(_PAUSES_S[min(number, len(_PAUSES_S) - 1)])

@@ -210,6 +210,15 @@ class Wanted:
             count=len(names) - len(missing),
         )
 
+    @property
+    def may_be_away(self) -> bool:
+        """Whether one that should be gone may be missing from a list, and come back.
+
+        chan_sip takes each peer that it reads again out of its table, and puts it back when it
+        has been read (16.28), while it goes on to answer.
+        """
+        return self.kind == SIP and bool(self.since.gone)
+
     def sample(self) -> str:
         """A peer that just changed for everybody to see, empty where there is none."""
         return min(self.since.changed, default="")
