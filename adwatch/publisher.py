@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from adwatch import lastgood
-from adwatch.core.document import Document
+from adwatch.core.document import Document, Print, Since
 from adwatch.core.model import Debt, Peer, Plan, Served
 from adwatch.core.render import RenderError
 from adwatch.core.safe import UnsafeText
@@ -46,6 +46,8 @@ class Publisher:
         self._stamps: dict[str, Stamp] = {}
         self._outputs, self._reloads = outputs, reloads
         self._documents: dict[str, Document] = {}
+        self._whole: dict[str, tuple[Stamp, Stamp]] = {}
+        """Of outputs whose two files were seen to hold the text: how both were left."""
 
     def change(self, outputs: tuple[Output, ...]) -> None:
         """Goes on with other outputs; what was written of them before is judged no more."""
@@ -72,6 +74,7 @@ class Publisher:
     def _begin(self, served: Iterable[Served]) -> None:
         """Makes the documents anew, each peer in all outputs that can hold it."""
         self._documents = {output.name: Document(output.renderer) for output in self._outputs}
+        self._whole.clear()
         for one in served:
             self._put(one)
 
@@ -103,6 +106,7 @@ class Publisher:
     def forget(self) -> None:
         """Takes nothing for known any more: the store, or the key, is another."""
         self._documents.clear()
+        self._whole.clear()
 
     def look(self, turn: Turn) -> None:
         """Owes every output again that is not as it was written."""
@@ -119,7 +123,7 @@ class Publisher:
             return False
         self._stamps[output.name] = seen
         good = asterisk.octets(lastgood.path_of(self._state, output.name))
-        return asterisk.differs(output.path, good) or _is_others(output)
+        return asterisk.differs(output.path, [good]) or _is_others(output)
 
     def text(self, output: Output, served: list[Served]) -> str:
         """The whole text of an output.
@@ -138,44 +142,74 @@ class Publisher:
         mark = self._store.meta(f"published {output.name}")
         if not mark or output.name in self._store.owed("publish") or _is_others(output):
             return False
-        return self._mark(output) == mark
+        return self._mark(output, self._left(output)) == mark
 
-    def _mark(self, output: Output) -> str:
-        """Tells the files of an output, as they are and as they are made, from all others."""
-        paths = output.path, lastgood.path_of(self._state, output.name)
-        return f"{output.made_with(self._secrets())} {[stamp(path) for path in paths]}"
+    def _mark(self, output: Output, left: tuple[Stamp, Stamp]) -> str:
+        """Tells the files of an output, as they were left and as they are made, from all others."""
+        return f"{output.made_with(self._secrets())} {[*left]}"
+
+    def _left(self, output: Output) -> tuple[Stamp, Stamp]:
+        """How the two files of an output are now."""
+        return stamp(output.path), stamp(lastgood.path_of(self._state, output.name))
 
     def _publish(self, output: Output) -> tuple[bool, str]:
         """Brings one output up to date; gives whether it had to be written, and its mark.
 
-        The mark is empty where another hand was at the files just then.
+        The mark is empty where another hand was at the files just then. A file that is as it was
+        left, when it held the text that was published, is not read.
         """
+        document, copy = self._documents[output.name], lastgood.path_of(self._state, output.name)
         with _told(output):
-            octets = self._documents[output.name].octets()
-        before = asterisk.octets(output.path)
-        other = before != octets
+            parts = document.parts()
+        had = self._whole.pop(output.name, (None, None))
+        since = document.since() if had == self._left(output) else None
+        if since is not None:
+            other = other_copy = since.print != document.print()
+        else:
+            other = asterisk.differs(output.path, parts)
+            other_copy = other or asterisk.differs(copy, parts)  # it holds the one before
+            had = None, None
+        written: dict[Path, asterisk.Written] = {}
         changed = other or _is_others(output)
         if changed:
-            self._write(output, before, octets)
+            since = since or _compared(output, document, parts, other=other)
+            written[output.path] = self._write(output, parts, since, document.print())
         self._stamps[output.name] = stamp(output.path)
-        copy = lastgood.path_of(self._state, output.name)
-        if other or asterisk.differs(copy, octets):  # of another text it holds the one before
-            asterisk.replace(copy, octets, output.mode, output.owner, like=output.path)
-        mark = self._mark(output)
-        still = not any(asterisk.differs(path, octets) for path in (output.path, copy))
-        return changed, mark if still else ""
+        if other_copy:
+            written[copy] = asterisk.replace(
+                copy, parts, output.mode, output.owner, like=output.path
+            )
+        left = self._left(output)
+        for path, before, now in zip((output.path, copy), had, left, strict=True):
+            ours = now is not None and (now == before or now[:-1] == written.get(path))
+            if not ours and asterisk.differs(path, parts):
+                return changed, ""
+        self._whole[output.name] = left
+        document.published()
+        return changed, self._mark(output, left)
 
-    def _write(self, output: Output, before: bytes, octets: bytes) -> None:
+    def _write(
+        self, output: Output, parts: Sequence[bytes], since: Since, now: Print
+    ) -> asterisk.Written:
         """Puts a new text in place; telling Asterisk of it is owed from before that."""
-        new = self._reloads.owe(output, before, octets)
+        first = self._reloads.owe(output, since)
         try:
-            asterisk.replace(output.path, octets, output.mode, output.owner)
+            written = asterisk.replace(output.path, parts, output.mode, output.owner)
         except OutputError:
-            if new:
-                self._reloads.forgive(output, octets)
+            if first:
+                self._reloads.forgive(output, parts)
             raise
+        self._reloads.replaced(output, now)
         self.written[output.name] = self._clock()
         log.info(line("written", output=output.name, path=output.path))
+        return written
+
+
+def _compared(output: Output, document: Document, parts: Sequence[bytes], *, other: bool) -> Since:
+    """What becomes of a file of which nothing is known but whether it holds another text."""
+    old = asterisk.octets(output.path)
+    had = (len(old), hash(old), 0) if other else document.print()
+    return Since(had, old, b"".join(parts))
 
 
 @contextmanager

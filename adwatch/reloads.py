@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
+from adwatch.core.document import Print, Since
 from adwatch.core.model import Debt
 from adwatch.core.words import line
 from adwatch.edges import asterisk
@@ -115,7 +116,9 @@ class Reloads:
         self._clock = clock
         self._verify = verify
         self._under_way: _UnderWay | None = None
-        self._before: dict[str, tuple[int, int]] = {}
+        self._before: dict[str, Print] = {}
+        """What each file held when nothing was owed for it yet, and Asterisk had read it."""
+        self._now: dict[str, Print] = {}
         self._records: dict[str, Record] = {}
 
     def change(self, outputs: Iterable[Output], pbx: Callable[[], Pbx], *, verify: bool) -> None:
@@ -124,22 +127,23 @@ class Reloads:
         self._outputs = {output.name: output for output in outputs}
         self._pbx, self._verify = pbx, verify
 
-    def owe(self, output: Output, before: bytes, after: bytes) -> bool:
+    def owe(self, output: Output, since: Since) -> bool:
         """Writes down that Asterisk has to be told of a text that is about to be put in place.
 
-        `before` is what the file holds, `after` what it will. Gives whether nothing had been
-        owed for that output until now.
+        `since` is what it changes of what the file holds. Gives whether nothing had been owed
+        for that output until now.
         """
         if not output.reload:
             return False
         name = output.name
         record = self.record(name)
         new = name not in self._store.owed("reload")
+        self._now.pop(name, None)
         if new:
-            self._before[name] = _digest(before)
+            self._before[name] = since.print
             record = replace(record, since=_NOTHING, tries=0)
         if output.shown_by:
-            now = asterisk.changes(before, after)
+            now = asterisk.changes(since.before, since.after)
             refused = record.refused - now.touched - now.gone
             record = replace(record, since=record.since.then(now), refused=refused)
         self._remember(name, replace(record, told=False))
@@ -148,9 +152,13 @@ class Reloads:
             self._under_way.outputs.discard(name)
         return new
 
-    def forgive(self, output: Output, text: bytes) -> None:
+    def replaced(self, output: Output, now: Print) -> None:
+        """Notes what the file holds now."""
+        self._now[output.name] = now
+
+    def forgive(self, output: Output, parts: Sequence[bytes]) -> None:
         """Takes a debt that was new back, where the text has not come into place."""
-        if asterisk.differs(output.path, text):
+        if asterisk.differs(output.path, parts):
             self._settle(output.name)
 
     def owed(self) -> bool:
@@ -215,9 +223,7 @@ class Reloads:
         Only while the process goes on: across a restart Asterisk, too, may have been started.
         """
         before = self._before.get(output.name)
-        if before is None or asterisk.size(output.path) != before[0]:
-            return False
-        return _digest(asterisk.octets(output.path)) == before
+        return before is not None and before == self._now.get(output.name)
 
     def _wanted(self, output: Output, record: Record) -> Wanted | None:
         if not self._verify or not output.shown_by:
@@ -335,6 +341,7 @@ class Reloads:
         """Ends what is under way and forgets what is known: the store is another."""
         self.close()
         self._before.clear()
+        self._now.clear()
         self._records.clear()
 
     def close(self) -> None:
@@ -342,14 +349,6 @@ class Reloads:
         if self._under_way is not None:
             self._under_way.errand.kill()
             self._under_way = None
-
-
-def _digest(octets: bytes) -> tuple[int, int]:
-    """Tells one text from another while the process goes on, in a tenth of what SHA-256 takes.
-
-    The first of them is the length.
-    """
-    return len(octets), hash(octets)
 
 
 def _some(names: Iterable[str]) -> str:

@@ -12,6 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from program import made_by_pytest, wait_for
 
+from adwatch.core.document import Document
+from adwatch.core.model import Peer
+from adwatch.core.render import Format, Renderer
 from adwatch.edges.asterisk import Changes, Shown, Wanted, command, look_kind
 from adwatch.edges.asterisk import changes as changes_of
 from adwatch.edges.asterisk.command import CommandLine, socket_hint
@@ -80,6 +83,27 @@ def test_what_changes_between_any_two_texts(
     assert (found.added, found.gone) == (second.keys() - first.keys(), first.keys() - second.keys())
     both = first.keys() & second.keys()
     assert found.changed == {n for n in both if first[n] != second[n]}
+
+
+@given(people, people, st.sampled_from(["users.conf", "sip.conf", "pjsip.conf"]))
+def test_the_peers_that_differ_say_the_same_of_a_text_as_the_whole_of_it(
+    first: dict[str, tuple[str, str]], second: dict[str, tuple[str, str]], form: str
+) -> None:
+    made = Document(Renderer(Format(form), lambda peer: f"secret-{peer.guid}"))
+
+    def become(peers: dict[str, tuple[str, str]]) -> bytes:
+        for number in first.keys() - peers.keys():
+            made.drop(f"g{number}")
+        for number, (name, context) in peers.items():
+            fields = number, name, "", context, "", "", "", "", ""
+            made.put(Peer(f"g{number}", *fields))
+        return b"".join(made.parts())
+
+    old = become(first)
+    made.published()
+    new, since = become(second), made.since()
+    assert since is not None
+    assert changes_of(since.before, since.after) == changes_of(old, new)
 
 
 def shown(*names: str, cut: int = 0) -> Shown:

@@ -6,13 +6,13 @@ one round of reloads and looks on a thread of its own, which the loop polls.
 
 from adwatch.edges.asterisk.errand import Errand, Order, Result
 from adwatch.edges.asterisk.files import (
+    Written,
     differs,
     is_others,
     numbers_in,
     octets,
     read,
     replace,
-    size,
     sweep,
     writable,
 )
@@ -27,6 +27,7 @@ __all__ = [
     "Result",
     "Shown",
     "Wanted",
+    "Written",
     "changes",
     "differs",
     "is_others",
@@ -35,7 +36,6 @@ __all__ = [
     "octets",
     "read",
     "replace",
-    "size",
     "sweep",
     "writable",
 ]

@@ -7,25 +7,29 @@ import grp
 import os
 import pwd
 import re
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from adwatch.errors import OutputError
 
-_PART: Final = 1 << 17  # of a file that is compared; so much stays in the processor's cache
+_VECTORS: Final = 64  # at once; Linux takes 1,024
+_COARSE: Final = 5  # CLOCK_REALTIME_COARSE of Linux, which Python gives no name
+
+Written = tuple[int, ...] | None
+"""What begins the stamp of a file for as long as nobody writes to it: its device, inode, size and
+time of writing. None where a later writing might have the same.
+"""
+
 _SECTION: Final = re.compile(r"(?m)^\[([^\]\r\n]+)\]")
 
 
-def differs(path: Path, text: str | bytes) -> bool:
-    """Whether a file holds anything else than `text`, or is not there."""
-    wanted, at = _octets(text), 0
+def differs(path: Path, parts: Iterable[bytes]) -> bool:
+    """Whether a file holds anything else than these, one behind the other, or is not there."""
     try:
-        with path.open("rb", buffering=0) as file:
-            while part := file.read(_PART):
-                if part != wanted[at : at + len(part)]:
-                    return True
-                at += len(part)
-        return at != len(wanted)
+        with path.open("rb") as file:
+            return any(file.read(len(part)) != part for part in parts) or bool(file.read(1))
     except FileNotFoundError:
         return True
     except OSError as error:
@@ -49,29 +53,36 @@ def is_others(path: Path, mode: int, owner: str | None) -> bool:
 
 
 def replace(
-    path: Path, text: str | bytes, mode: int, owner: str | None, like: Path | None = None
-) -> None:
-    """Puts `text` in place of a file in one step that a crash can't tear.
+    path: Path,
+    parts: Sequence[bytes],
+    mode: int,
+    owner: str | None,
+    like: Path | None = None,
+) -> Written:
+    """Puts `parts`, one behind the other, in place of a file in one step that a crash can't tear.
 
     The new file is written and synced beside the old one under a name that begins with a dot
     and ends in `~`, which no include pattern matches, and then renamed. `owner` is
     `user:group`; None keeps what the old file had. A new one takes after `like`, as far as
     the process may give files away.
     """
-    temporary = _temporary(path)
+    temporary, begun = _temporary(path), _stamping_clock()
     try:
         wanted = _ids(owner) if owner else _kept(path)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                _own(file.fileno(), wanted)
+            try:
+                _own(descriptor, wanted)
                 if wanted is None and like is not None:
                     with contextlib.suppress(PermissionError):
-                        _own(file.fileno(), _kept(like))
-                os.fchmod(file.fileno(), mode)
-                file.write(_octets(text))
-                file.flush()
-                os.fsync(file.fileno())
+                        _own(descriptor, _kept(like))
+                os.fchmod(descriptor, mode)
+                _write(descriptor, parts)
+                os.fsync(descriptor)
+                made = os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
+            sure = begun <= made.st_mtime_ns < _stamping_clock()
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)  # on a full disk it would take the last block
@@ -79,6 +90,28 @@ def replace(
         _sync_directory(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
+    return (made.st_dev, made.st_ino, made.st_size, made.st_mtime_ns) if sure else None
+
+
+def _write(descriptor: int, parts: Iterable[bytes]) -> None:
+    left = [memoryview(part) for part in parts]
+    while left:
+        count = os.writev(descriptor, left[:_VECTORS])
+        done = 0
+        while done < len(left) and count >= len(left[done]):
+            count -= len(left[done])
+            done += 1
+        del left[:done]
+        if count:
+            left[0] = left[0][count:]
+
+
+def _stamping_clock() -> int:
+    """The time that this machine's file systems write down for a file, in ns.
+
+    It goes on in steps of some milliseconds, so that two writings may have the same.
+    """
+    return time.clock_gettime_ns(_COARSE)
 
 
 def sweep(path: Path) -> None:
@@ -100,20 +133,6 @@ def octets(path: Path) -> bytes:
         return b""
     except OSError as error:
         raise _unwritable(path, error) from error
-
-
-def size(path: Path) -> int:
-    """How many octets a file holds, 0 where there is none."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _octets(text: str | bytes) -> bytes:
-    return text if isinstance(text, bytes) else text.encode()
 
 
 def numbers_in(text: str) -> frozenset[str]:

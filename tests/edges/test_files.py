@@ -1,0 +1,49 @@
+"""The files that Asterisk includes, on a real file system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adwatch.edges import asterisk
+from adwatch.edges.watch import stamp
+
+
+def test_who_writes_to_a_new_file_makes_another_of_it_or_nobody_vouches_for_it(
+    tmp_path: Path,
+) -> None:
+    path, vouched = tmp_path / "users.conf", 0
+    for turn in range(200):
+        text = f"[{1000 + turn}]\n".encode() * (1 + turn * 100)
+        written = asterisk.replace(path, [text], 0o640, None)
+        seen = stamp(path)
+        assert seen is not None
+        with path.open("r+b") as file:
+            file.write(b"#")
+        after = stamp(path)
+        assert after is not None
+        if written is not None:
+            vouched += 1
+            assert seen[:-1] == written
+            assert after[:-1] != written
+    assert vouched
+
+
+@given(st.lists(st.binary(max_size=5), max_size=300), st.binary(max_size=3))
+def test_a_text_in_parts_is_one_file(parts: list[bytes], more: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        is_one_file(Path(folder) / "parts", parts, more)
+
+
+def is_one_file(path: Path, parts: list[bytes], more: bytes) -> None:
+    asterisk.replace(path, parts, 0o640, None)
+    assert path.read_bytes() == b"".join(parts)
+    assert not asterisk.differs(path, parts)
+    assert not asterisk.differs(path, [path.read_bytes()])
+    assert asterisk.differs(path, [*parts, more]) == bool(more)
+    with path.open("ab") as file:
+        file.write(more)
+    assert asterisk.differs(path, parts) == bool(more)
