@@ -46,9 +46,9 @@ class Output:
 
         `secrets` tells the secrets from others.
         """
-        made_with = f"{__version__} {self.digest()} {self.renderer.template()!r} {secrets}"
+        made_with = f"{self.digest()} {self.renderer.template()!r} {secrets}"
         return hashlib.blake2b(made_with.encode(), digest_size=16).hexdigest()
 
     def digest(self) -> str:
-        """Tells one way of writing this output from another."""
-        return hashlib.sha256(repr(self.renderer.form).encode()).hexdigest()
+        """Tells one way of writing this output, and of judging its peers, from another."""
+        return hashlib.sha256(f"{__version__} {self.renderer.form!r}".encode()).hexdigest()

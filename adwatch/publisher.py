@@ -62,7 +62,7 @@ class Publisher:
         if owing and self._store.cursor() is None:
             return  # of a lost store only some peers may be known
         if any(output.name not in self._documents for output in owing):
-            self._begin(self._store.served())
+            self._begin(self._store.each_served())
         for output in owing:
             with turn.part(f"output {output.name}"), turn.timed("write"):
                 wrote, mark = self._publish(output)

@@ -21,7 +21,6 @@ from adwatch.core.model import (
     Change,
     Cursor,
     Debt,
-    Entry,
     Hold,
     Peer,
 )
@@ -36,6 +35,7 @@ from adwatch.errors import (
     RebuildingError,
     StoreError,
 )
+from adwatch.intake import Intake
 from adwatch.parts import Parts, secret_of
 from adwatch.publisher import Publisher
 from adwatch.rebuild import HEALS, LastOutputs, rebuild, refuse_to_forget
@@ -45,7 +45,6 @@ from adwatch.turn import Turn
 log = logging.getLogger(__name__)
 
 _NO_REFUSALS: Mapping[str, str] = MappingProxyType({})
-_NO_ATTRIBUTES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 class Service:
@@ -66,7 +65,6 @@ class Service:
         self.missed: tuple[str, ...] = ()
         """Whom the last reading of everybody changed although the feed had passed over them."""
         self._damaged: StoreError | None = None
-        self._ahead: dict[str, Candidate] = {}
         self._adopt(parts)
         verify = parts.config.asterisk.verify
         self.reloads = Reloads(parts.outputs, store, parts.pbx, self._now, verify=verify)
@@ -77,6 +75,8 @@ class Service:
     def _adopt(self, parts: Parts) -> None:
         self.parts, self.config, self.outputs = parts, parts.config, parts.outputs
         self.directory, self.mapper, self.key = parts.directory, parts.mapper, parts.key
+        self._written_as = json.dumps({output.name: output.digest() for output in self.outputs})
+        """How each output is written, as the store remembers it."""
         safety = parts.config.safety
         self._rules = Rules(
             Safety(safety.max_removals, safety.max_removals_percent),
@@ -180,7 +180,10 @@ class Service:
         with turn.part("directory"):
             since = self.store.cursor()
             self._known = since is not None
-            self._take(self._read(how, since, progress), since, turn, compared=how == "compare")
+            judged = self._is_mapped_so() and self.store.meta("outputs") == self._written_as
+            same = self.store.has if since is not None and judged else None
+            self._intake = Intake(self.mapper, self.clock, same, progress)
+            self._take(self._read(how, since), since, turn, compared=how == "compare")
             self._remember_feed()
         self.publish(turn)
         turn.held = len(self.store.pending())
@@ -212,9 +215,9 @@ class Service:
 
         Both may be left over from a process before: a crash, another configuration.
         """
-        if self.store.meta("mapping") != self.mapper.digest:
+        if not self._is_mapped_so():
             return  # everybody is read again anyway, and has other fields then
-        cursor, others = self.store.cursor(), self.store.meta("outputs") != self._digests()
+        cursor, others = self.store.cursor(), self.store.meta("outputs") != self._written_as
         if cursor is not None and (others or self.store.approved()):
             batch = Batch((), frozenset(), full=False, cursor=cursor, at=self.clock())
             self._commit(batch, {}, everybody=others)
@@ -222,15 +225,8 @@ class Service:
     def _secrets_digest(self) -> str:
         return "" if self.config.secrets.attribute else self.key.digest()
 
-    def _digests(self) -> str:
-        """How each output is written, as the store remembers it."""
-        return json.dumps({output.name: output.digest() for output in self.outputs})
-
-    def _read(
-        self, how: str, since: Cursor | None, progress: Callable[[int], None] | None
-    ) -> Batch:
-        self._ahead = {}
-        if self.store.meta("mapping") != self.mapper.digest:
+    def _read(self, how: str, since: Cursor | None) -> Batch:
+        if not self._is_mapped_so():
             since = None  # the store has no attributes, only what another mapping made of them
         by_value = "values" in self.store.owed("compare")
         if how == "compare" and since is not None and not by_value:
@@ -239,22 +235,7 @@ class Service:
         expiry = self.store.next_expiry()
         due = expiry is not None and expiry <= self.clock()
         also = self.store.expired(self.clock()) if due else frozenset[str]()
-
-        def take(entry: Entry) -> Entry:
-            self._ahead[entry.guid] = self.mapper.candidate(entry, self.clock())
-            if progress:
-                progress(len(self._ahead))
-            return Entry(entry.guid, entry.dn, _NO_ATTRIBUTES)  # the rest of many is a lot
-
-        return self.directory.read(wanted, self.store.seen, take, also)
-
-    def _mapped(self, batch: Batch) -> dict[str, Candidate]:
-        """What the mapping makes of a batch's entries, where `take` has not done it already."""
-        ahead, self._ahead = self._ahead, {}
-        return {
-            entry.guid: ahead.get(entry.guid) or self.mapper.candidate(entry, batch.at)
-            for entry in batch.entries
-        }
+        return self.directory.read(wanted, self.store.seen, self._intake.take, also)
 
     def reconcile_due(self) -> bool:
         """Whether everything is to be read again, for commands that have no loop."""
@@ -271,16 +252,17 @@ class Service:
         idle = not batch.full and not batch.asked and batch.cursor == cursor
         if idle and not compared:
             return
-        mapped = self._mapped(batch)
-        seen = self.store.seen() if batch.full else {}
+        mapped = self._intake.mapped(batch)
+        seen = self.store.seen() if batch.full and mapped else {}
         comparable = batch.full and self._comparable(batch)
         if batch.full:
             refuse_to_forget(self.store, self.outputs, mapped, self._rules.safety)
+        everybody = batch.full and not self._intake.narrowed
         digest = {"mapping": self.mapper.digest, "last_reconcile": str(batch.at)}
         marks = {**digest, "damaged": ""} if batch.full else {}
         with turn.timed("commit"):
             turn.changes = self._commit(
-                batch, mapped, compared=compared or batch.full, everybody=batch.full, marks=marks
+                batch, mapped, compared=compared or batch.full, everybody=everybody, marks=marks
             )
         if batch.full:
             since = cursor if comparable else None
@@ -300,12 +282,12 @@ class Service:
         """Plans, for the users named or for everybody, and commits all that is owed for it."""
         window = batch.at - self.config.safety.window
         claims = [candidate.key for candidate in mapped.values() if candidate.key]
-        guids = None if everybody else batch.asked | self.store.approved()
+        guids = None if everybody else self._concerned(batch, mapped) | self.store.approved()
         known = self.store.known(guids, claims, window)
         known = replace(known, comparable=self._comparable(batch), holders=self._holders(mapped))
         plan = make_plan(known, batch, mapped, self._rules)
         if everybody:
-            marks = {**marks, "outputs": self._digests()}
+            marks = {**marks, "outputs": self._written_as}
         names = [output.name for output in self.outputs]
         self.store.apply(plan, batch, names, window, compared=compared, marks=marks)
         if not self.dry:
@@ -314,6 +296,13 @@ class Service:
             for change in plan.history:
                 log.info(change_line(change))
         return plan.history
+
+    def _concerned(self, batch: Batch, mapped: Mapping[str, Candidate]) -> frozenset[str]:
+        """The users of whom a batch says anything new, and those that stood out before it."""
+        if not batch.full:
+            return batch.asked
+        here = {entry.guid for entry in batch.entries}
+        return self.store.others(here) | self.store.unsettled() | mapped.keys()
 
     def _holders(self, mapped: Mapping[str, Candidate]) -> Mapping[str, str]:
         """Who had the numbers that several ask for, where the last outputs alone know it."""
@@ -325,7 +314,11 @@ class Service:
         """Whether a batch was read from the database, and for the mapping, that is known."""
         cursor = self.store.cursor()
         same = cursor is not None and cursor.invocation == batch.cursor.invocation
-        return same and self.store.meta("mapping") == self.mapper.digest
+        return same and self._is_mapped_so()
+
+    def _is_mapped_so(self) -> bool:
+        """Whether the users are known by what this mapping makes of them."""
+        return self.store.meta("mapping") == self.mapper.digest
 
     def _refusals(self, peer: Peer) -> Mapping[str, str]:
         said = {output.name: output.renderer.refusal(peer) for output in self.outputs}

@@ -22,19 +22,18 @@ from adwatch.core.model import (
     Known,
     Plan,
     Rejection,
-    Seen,
     Served,
 )
 from adwatch.edges.store import rows
+from adwatch.edges.store.census import Census
 from adwatch.edges.store.damage import Left, asides, salvage
-from adwatch.edges.store.outbox import Outbox
 
 NAME: Final = "adwatch.db"
 _PART: Final = 500
 _NONE: Final = (None, "{}")
 
 
-class Store(Outbox):
+class Store(Census):
     """The rows. `open()` for the one writer, `open_copy()` for anybody who only looks.
 
     Every method raises StoreError where SQLite refuses.
@@ -114,22 +113,6 @@ class Store(Outbox):
         """
         text = self.meta("cursor")
         return rows.cursor(text) if text else None
-
-    def seen(self) -> dict[str, Seen]:
-        """Every user in scope as it was last read, by GUID; and who is held, being out of it."""
-        held = {row[0]: Seen("", 0) for row in self._rows("SELECT guid FROM holds")}
-        found = self._rows("SELECT guid, dn, usn FROM candidates")
-        return held | {guid: Seen(dn, usn) for guid, dn, usn in found}
-
-    def expired(self, at: float) -> frozenset[str]:
-        """The users whose account has expired by then, which nobody has looked at since."""
-        found = self._rows("SELECT guid FROM candidates WHERE expires > 0 AND expires <= ?", (at,))
-        return frozenset(row[0] for row in found)
-
-    def next_expiry(self) -> float | None:
-        """When the next account expires, in seconds since the epoch."""
-        found = self._same("SELECT MIN(expires) FROM candidates WHERE expires > 0")
-        return float(found[0][0]) if found[0][0] is not None else None
 
     def known(self, guids: frozenset[str] | None, claims: Iterable[str], since: float) -> Known:
         """Everything about the users named, and whoever has or wants one of their numbers.
