@@ -154,9 +154,10 @@ def long_run(dc: SambaDC, site: Site, users: int, seconds: float, figures: Figur
     while time.monotonic() < ends:
         dc.modify(_someone(users), facsimileTelephoneNumber=f"long{at}x{random.randrange(10**6)}")
         at += 1
-        if at % 20 == 0 or time.monotonic() >= ends:
+        if at % 5 == 0:
             figures.add(f"memory {users}", memory_of(site.pid))
         time.sleep(0.2)
+    figures.add(f"memory {users}", memory_of(site.pid))
     figures.add(f"memory peak {users}", _peak(site.pid))
     said = figures.all(f"memory {users}")
     say(f"  {at} changes in {seconds:.0f} s: {said[0] / 1024:.0f} to {said[-1] / 1024:.0f} MiB")
