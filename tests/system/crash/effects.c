@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static char root[PATH_MAX];
@@ -87,6 +88,7 @@ type name parameters { REAL(type, name, __VA_ARGS__); at_file(what, fd); return 
 int name parameters { REAL(int, name, __VA_ARGS__); at_path(what, path); return real arguments; }
 
 ON_FILE(ssize_t, write, "write", (int fd, const void *b, size_t n), (fd, b, n), int, const void *, size_t)
+ON_FILE(ssize_t, writev, "write", (int fd, const struct iovec *v, int n), (fd, v, n), int, const struct iovec *, int)
 ON_FILE(ssize_t, pwrite, "write", (int fd, const void *b, size_t n, off_t o), (fd, b, n, o), int, const void *, size_t, off_t)
 ON_FILE(ssize_t, pwrite64, "write", (int fd, const void *b, size_t n, off64_t o), (fd, b, n, o), int, const void *, size_t, off64_t)
 ON_FILE(int, fsync, "sync", (int fd), (fd), int)
