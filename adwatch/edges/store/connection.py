@@ -226,6 +226,22 @@ class Connection:
         with self._transaction(), self._translated():
             self._db.executemany(sql, rows)
 
+    def _fill(self, table: str, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Inserts rows that the table does not have; an empty one is filled several times quicker.
+
+        `sql` is a plain INSERT in all columns: what is given is exactly what is counted.
+        """
+        assert self._db is not None, "open() first"
+        if self._tally is None or not self._is_empty(table):
+            self._many(sql, rows)
+            return
+        with self._transaction(), self._translated():
+            with self._tally.counting(self._db, table, rows) as counted:
+                self._db.executemany(sql, counted)
+
+    def _is_empty(self, table: str) -> bool:
+        return not self._rows(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608 - our names
+
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """What a question gives; a statement that writes goes through `_run`, which counts it."""
         assert self._db is not None, "open() first"
