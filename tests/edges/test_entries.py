@@ -359,7 +359,7 @@ def test_spoilt_octets_show_also_where_an_entry_is_like_the_one_before(
     holding: Callable[[int, bytes], bytes],
 ) -> None:
     body = written(holding, {"cn": [b"abc"], "mail": [b"d"], "title": [b"e" * 20], "l": [b""]})
-    other = written(element, dict.fromkeys(("l", "title", "mail", "cn"), [b"1", b"2"]))
+    other = written(element, {name: [b"1", b"2"] for name in ("l", "title", "mail", "cn")})
     for at in range(len(body)):
         for octet in range(256):
             spoilt = body[:at] + bytes([octet]) + body[at + 1 :]

@@ -304,10 +304,7 @@ def _element(tag: int, content: bytes) -> bytes:
 def sequence(*items: int | bytes) -> bytes:
     """A BER SEQUENCE of INTEGERs and OCTET STRINGs, the form of most controls' values."""
     encoded = [
-        _element(_OCTETS, item)
-        if isinstance(item, bytes)
-        else _number(item)
-        for item in items
+        _element(_OCTETS, item) if isinstance(item, bytes) else _number(item) for item in items
     ]
     return _element(_SEQUENCE, b"".join(encoded))
 

@@ -235,9 +235,9 @@ class Connection:
         if self._tally is None or not self._is_empty(table):
             self._many(sql, rows)
             return
-        with self._transaction(), self._translated():
-            with self._tally.counting(self._db, table, rows) as counted:
-                self._db.executemany(sql, counted)
+        counting = self._tally.counting(self._db, table, rows)
+        with self._transaction(), self._translated(), counting as counted:
+            self._db.executemany(sql, counted)
 
     def _is_empty(self, table: str) -> bool:
         return not self._rows(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608 - our names

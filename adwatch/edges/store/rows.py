@@ -29,13 +29,14 @@ _TEXTS = attrgetter(*PEER_FIELDS[:-2])
 assert PEER_FIELDS[-2:] == ("extra", "secret")
 
 ADD_CANDIDATE = "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-PUT_CANDIDATE = f"""
-    {ADD_CANDIDATE} ON CONFLICT (guid) DO UPDATE
+PUT_CANDIDATE = (
+    ADD_CANDIDATE
+    + """ ON CONFLICT (guid) DO UPDATE
     SET dn = excluded.dn, login = excluded.login, created = excluded.created,
     claim = excluded.claim, peer = excluded.peer, reason = excluded.reason,
     fault = excluded.fault, usn = excluded.usn, expires = excluded.expires,
-    shown = excluded.shown, hidden = excluded.hidden
-"""
+    shown = excluded.shown, hidden = excluded.hidden"""
+)
 
 
 @dataclass(frozen=True, slots=True)
