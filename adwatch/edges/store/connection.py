@@ -150,14 +150,18 @@ class Connection:
         return version
 
     def _migrate(self) -> None:
-        for number, script in enumerate(MIGRATIONS[self._version() :], self._version() + 1):
-            with self._transaction():
-                assert self._db is not None
+        """Takes every step that is missing, all of them or none."""
+        missing = MIGRATIONS[self._version() :]
+        if not missing:
+            return
+        with self._transaction():
+            assert self._db is not None
+            for script in missing:
                 for statement in script.split(";"):
                     self._run(statement)
-                self._run(f"PRAGMA user_version = {number}")
-                if self._tally is not None:
-                    self._tally.count(self._db)
+            self._run(f"PRAGMA user_version = {len(MIGRATIONS)}")
+            if self._tally is not None:
+                self._tally.count(self._db)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
