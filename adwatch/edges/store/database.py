@@ -6,7 +6,7 @@ SQL stays within what PostgreSQL takes too.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -223,8 +223,8 @@ class Store(Outbox):
             for key, value in {**marks, "cursor": rows.cursor_text(batch.cursor)}.items():
                 self.remember(key, value)
 
-    def _delete(self, table: str, guids: Iterable[str]) -> None:
-        if not self._is_empty(table):
+    def _delete(self, table: str, guids: Collection[str]) -> None:
+        if guids and not self._is_empty(table):
             sql = f"DELETE FROM {table} WHERE guid = ?"  # noqa: S608 - our names
             self._many(sql, ((guid,) for guid in guids))
 
@@ -256,7 +256,7 @@ class Store(Outbox):
         """Writes a person's verdict, `approved` or `dismissed`, on what is held; gives that."""
         with self._transaction():
             held = self.pending()
-            self._delete("losses", (hold.guid for hold in held))
+            self._delete("losses", [hold.guid for hold in held])
             self._run("UPDATE holds SET verdict = ? WHERE verdict = ''", (verdict,))
             self._record(Change(at, verdict, h.guid, h.number, h.login, (), h.reason) for h in held)
         return held
