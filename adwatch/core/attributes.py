@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TypeVar, overload
 
@@ -38,6 +38,12 @@ class Attributes(Mapping[str, tuple[str, ...]]):
             return default
         value = self._values[place]
         return (value,) if isinstance(value, str) else value
+
+    def firsts(self, names: Iterable[str]) -> list[str]:
+        """The first value of each of these, empty where there is none."""
+        places, values = self._places, self._values
+        found = [values[places[name]] if name in places else "" for name in names]
+        return [value if value.__class__ is str else value[0] for value in found]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import overload
 
-from adwatch.core.model import Peer
+from adwatch.core.model import MAPPED, Peer
 
 Triple = tuple[str, str, str]
+_NAMES = (*MAPPED, "dn", "login")  # of one without fields of the administrator's own
+_VALUES = attrgetter(*_NAMES)
 
 
 class Everything(Sequence[Triple]):
@@ -21,7 +24,9 @@ class Everything(Sequence[Triple]):
         self._peer = peer
 
     def __iter__(self) -> Iterator[Triple]:
-        return iter([(name, "", value) for name, value in _fields(self._peer).items() if value])
+        peer = self._peer
+        fields = _fields(peer).items() if peer.extra else zip(_NAMES, _VALUES(peer), strict=True)
+        return iter([(name, "", value) for name, value in fields if value])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

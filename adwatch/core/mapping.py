@@ -20,7 +20,7 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from adwatch.core import straight, words
-from adwatch.core.model import MAPPED, Candidate, Entry, Peer
+from adwatch.core.model import MAPPED, Candidate, Entry, Peer, count, disabled, expiry
 from adwatch.core.safe import UnsafeText
 
 # What adwatch itself needs of a user, whatever the expressions name.
@@ -31,6 +31,14 @@ ALWAYS_ASKED: Final = (
     "accountExpires",
     "whenCreated",
     "uSNChanged",
+)
+# What of it decides about a candidate, as `Entry.firsts` is asked for it.
+_DECIDING: Final = (
+    "samaccountname",
+    "whencreated",
+    "usnchanged",
+    "useraccountcontrol",
+    "accountexpires",
 )
 # Values of back-links come and go without a write to the user (MS-ADTS 3.1.1.1.6).
 _BACK_LINKS: Final = frozenset({"memberof"})
@@ -214,6 +222,7 @@ class Mapper:
         self._asked: tuple[str, ...] = ()
         """The attributes, in lower case, that `_quick` takes the first values of."""
         self._quick = self._straightened(expressions)
+        self._wanted = (*_DECIDING, *self._asked)
 
     @cached_property
     def _evaluate(self) -> Callable[[dict[str, Any]], Mapping[str, Any]] | None:
@@ -257,12 +266,16 @@ class Mapper:
 
     def fields(self, entry: Entry) -> dict[str, str]:
         """The mapped fields of an entry. Raises MappingError naming the field that failed."""
+        return self._mapped(entry, entry.firsts(self._asked))
+
+    def _mapped(self, entry: Entry, values: list[str]) -> dict[str, str]:
+        """The same, given the first values of what `_quick` asks for."""
         if self._quick is not None:
             try:
-                values = self._quick(*entry.firsts(self._asked))
+                found = self._quick(*values)
             except Exception:  # noqa: BLE001 - the long way tells which field it is
                 return self._by_jinja(entry)
-            return dict(zip(self._order, values, strict=True))
+            return dict(zip(self._order, found, strict=True))
         return self._by_jinja(entry)
 
     def _by_jinja(self, entry: Entry) -> dict[str, str]:
@@ -296,14 +309,15 @@ class Mapper:
         An account that has expired is as good as disabled: nobody can log on with it.
         """
         peer, reason, fault = None, "", False
-        expires = entry.expires if self._drop_disabled else 0.0
-        if self._drop_disabled and entry.disabled:
+        login, created, usn, control, ends, *values = entry.firsts(self._wanted)
+        expires = expiry(ends) if self._drop_disabled else 0.0
+        if self._drop_disabled and disabled(control):
             reason, expires = "the account is disabled in AD", 0.0
         elif expires and expires <= at:
             reason, expires = "the account has expired in AD", 0.0
         else:
             try:
-                peer, reason = self._peer(entry)
+                peer, reason = self._peer(entry, login, values)
             except MappingError as error:
                 reason, fault = str(error), True
             except UnsafeText as error:
@@ -311,12 +325,12 @@ class Mapper:
         return Candidate(
             entry.guid,
             entry.dn,
-            entry.login,
-            entry.created,
+            login,
+            created,
             peer,
             reason,
             fault,
-            usn=entry.usn,
+            usn=count(usn),
             expires=expires,
             shown=self._shown(tuple(entry.attributes)),
         )
@@ -329,16 +343,16 @@ class Mapper:
             self._seen[names] = tuple(sorted(self._shows.intersection(names)))
         return self._seen[names]
 
-    def _peer(self, entry: Entry) -> tuple[Peer | None, str]:
-        mapped = self.fields(entry)
+    def _peer(self, entry: Entry, login: str, values: list[str]) -> tuple[Peer | None, str]:
+        mapped = self._mapped(entry, values)
         if not mapped["number"]:
             return None, "its number is empty"
         secret = entry.first(self._secret) if self._secret else ""
         if self._secret and not secret:
             raise MappingError(f"the attribute {self._secret} that holds its secret is empty")
         extra = tuple([(field, mapped[field]) for field in self._extras])
-        values = entry.guid, *_MAPPED_OF(mapped), entry.dn, entry.login, extra, secret
-        return Peer(*values), ""
+        all_of_it = entry.guid, *_MAPPED_OF(mapped), entry.dn, login, extra, secret
+        return Peer(*all_of_it), ""
 
 
 def _origin(expression: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import NamedTuple
 
+from adwatch.core.attributes import Attributes
 from adwatch.core.safe import UnsafeText, refuse_unsafe, surely_safe
 
 NUMBER = re.compile(r"[A-Za-z0-9*#+.-][A-Za-z0-9*#+_.-]{0,31}\Z", re.ASCII)
@@ -35,6 +36,8 @@ class Entry:
 
     def firsts(self, names: Iterable[str]) -> list[str]:
         """The first value of each of these attributes."""
+        if self.attributes.__class__ is Attributes:
+            return self.attributes.firsts(names)
         get = self.attributes.get
         return [found[0] if (found := get(name)) else "" for name in names]
 
@@ -50,25 +53,32 @@ class Entry:
 
     @property
     def disabled(self) -> bool:
-        """Whether userAccountControl has ACCOUNTDISABLE set (MS-ADTS 2.2.16)."""
-        control = self.first("useraccountcontrol")
-        try:
-            return bool(int(control) & 2)
-        except ValueError:
-            return False
+        """Whether it is a disabled account."""
+        return disabled(self.first("useraccountcontrol"))
 
     @property
     def usn(self) -> int:
         """uSNChanged: the last write to the object, counted by the server that was asked."""
-        text = self.first("usnchanged")
-        return int(text) if text.isdecimal() else 0
+        return count(self.first("usnchanged"))
 
-    @property
-    def expires(self) -> float:
-        """When the account expires, in seconds since the epoch; 0 for never (MS-ADA1 2.1)."""
-        text = self.first("accountexpires")
-        ticks = int(text) if text.isdecimal() else 0
-        return 0.0 if ticks in _NEVER_EXPIRES else ticks / 10**7 - _FILETIME_EPOCH_S
+
+def disabled(control: str) -> bool:
+    """Whether userAccountControl has ACCOUNTDISABLE set (MS-ADTS 2.2.16)."""
+    try:
+        return bool(int(control) & 2)
+    except ValueError:
+        return False
+
+
+def count(text: str) -> int:
+    """A number such as uSNChanged, 0 where there is none."""
+    return int(text) if text.isdecimal() else 0
+
+
+def expiry(text: str) -> float:
+    """When accountExpires ends it, in seconds since the epoch; 0 for never (MS-ADA1 2.1)."""
+    ticks = count(text)
+    return 0.0 if ticks in _NEVER_EXPIRES else ticks / 10**7 - _FILETIME_EPOCH_S
 
 
 # accountExpires counts 100 ns since 1601 (MS-ADA1 2.1, MS-DTYP 2.3.3).

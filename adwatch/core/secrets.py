@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 KEY_OCTETS = 32
 _LENGTH = 24
@@ -11,6 +15,7 @@ _LENGTH = 24
 _ALPHABET = "23456789abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ"
 _PAIRS = [first + second for second in _ALPHABET for first in _ALPHABET]  # the lower digit first
 _ALL = len(_ALPHABET) ** _LENGTH
+_EIGHT = len(_ALPHABET) ** 8
 
 
 def derive(key: bytes, guid: str, rotation: int = 0) -> str:
@@ -18,17 +23,28 @@ def derive(key: bytes, guid: str, rotation: int = 0) -> str:
 
     `key` holds KEY_OCTETS octets, `guid` is dashed text, `rotation` counts from 0.
     """
-    label = (
-        b"adwatch sip secret 1\0"
-        + bytes.fromhex(guid.replace("-", ""))
-        + rotation.to_bytes(8, "big")
-    )
-    number = int.from_bytes(hmac.digest(key, label, "sha256"), "big") % _ALL
-    letters = []
-    for _ in range(_LENGTH // 2):
-        number, index = divmod(number, len(_PAIRS))
-        letters.append(_PAIRS[index])
+    inner, outer = _begun(key)
+    inner, outer = inner.copy(), outer.copy()
+    inner.update(bytes.fromhex(guid.replace("-", "")) + rotation.to_bytes(8, "big"))
+    outer.update(inner.digest())
+    number = int.from_bytes(outer.digest(), "big") % _ALL
+    letters: list[str] = []
+    for _ in range(_LENGTH // 8):  # parts of a number that divide as quickly as numbers do
+        number, part = divmod(number, _EIGHT)
+        high, low = divmod(part, len(_PAIRS) ** 2)
+        second, first = divmod(low, len(_PAIRS))
+        fourth, third = divmod(high, len(_PAIRS))
+        letters += _PAIRS[first], _PAIRS[second], _PAIRS[third], _PAIRS[fourth]
     return "".join(letters)
+
+
+@lru_cache(maxsize=1)
+def _begun(key: bytes) -> tuple[Hash, Hash]:
+    """HMAC-SHA-256 (RFC 2104) as far as it is the same for every user: the inner and the outer."""
+    block = key.ljust(hashlib.sha256().block_size, b"\0")
+    inner, outer = (hashlib.sha256(bytes(octet ^ pad for octet in block)) for pad in (0x36, 0x5C))
+    inner.update(b"adwatch sip secret 1\0")
+    return inner, outer
 
 
 def ha1(user: str, realm: str, secret: str) -> str:

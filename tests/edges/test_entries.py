@@ -322,6 +322,62 @@ def test_spoilt_octets_give_the_same_entries_at_once_as_one_by_one_or_an_error(
     assert read_entries(bytes(data), 7, both) == wanted
 
 
+def wide(tag: int, content: bytes) -> bytes:
+    """An element as Microsoft's AD writes one that holds others."""
+    return bytes([tag, 0x84]) + len(content).to_bytes(4, "big") + content
+
+
+def written(holding: Callable[[int, bytes], bytes], attributes: dict[str, list[bytes]]) -> bytes:
+    """An entry whose SEQUENCEs and SETs have their lengths in one form or another."""
+    listed = b"".join(
+        holding(
+            0x30,
+            element(4, name.encode())
+            + holding(0x31, b"".join(element(4, value) for value in values)),
+        )
+        for name, values in attributes.items()
+    )
+    return element(4, b"CN=x") + holding(0x30, listed)
+
+
+holdings = st.sampled_from([element, wide])
+
+
+@given(st.lists(st.tuples(holdings, st.dictionaries(names, values, max_size=4)), max_size=6))
+def test_an_entry_is_what_it_is_whatever_came_before_it(
+    listed: list[tuple[Callable[[int, bytes], bytes], dict[str, list[bytes]]]],
+) -> None:
+    for holding, attributes in listed * 2:
+        wanted: dict[str, list[bytes]] = {}
+        for name, found in attributes.items():
+            wanted.setdefault(name.lower(), []).extend(found)
+        assert read_entry(written(holding, attributes)) == ("CN=x", wanted)
+
+
+@pytest.mark.parametrize("holding", [element, wide])
+def test_spoilt_octets_show_also_where_an_entry_is_like_the_one_before(
+    holding: Callable[[int, bytes], bytes],
+) -> None:
+    body = written(holding, {"cn": [b"abc"], "mail": [b"d"], "title": [b"e" * 20], "l": [b""]})
+    other = written(element, {name: [b"1", b"2"] for name in ("l", "title", "mail", "cn")})
+    for at in range(len(body)):
+        for octet in range(256):
+            spoilt = body[:at] + bytes([octet]) + body[at + 1 :]
+            outcomes = []
+            for before in (other, body):
+                read_entry(before)
+                read_entry(before)
+                outcomes.append(outcome(spoilt))
+            assert outcomes[0] == outcomes[1]
+
+
+def outcome(body: bytes) -> object:
+    try:
+        return read_entry(body)
+    except DecodeError:
+        return None
+
+
 def test_entries_come_as_their_octets_do() -> None:
     data = b"".join(entry(7, f"CN={at}", {"cn": [b"x" * at]}) for at in range(0, 300, 50))
     buffer, found = bytearray(), []

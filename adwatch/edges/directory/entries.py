@@ -24,6 +24,7 @@ _ENUMERATED: Final = 0x0A
 _BOOLEAN: Final = 0x01
 _CONTROLS: Final = 0xA0
 _MAX_LENGTH_OCTETS: Final = 4
+_SHORT: Final = 0x80  # from here on a length takes more than one octet
 
 
 class DecodeError(ValueError):
@@ -66,6 +67,10 @@ def _header(data: bytes | bytearray, at: int, end: int) -> tuple[int, int, int]:
 
 
 def _expect(data: bytes | bytearray, at: int, end: int, tag: int) -> tuple[int, int]:
+    if at + 2 <= end and data[at] == tag and (length := data[at + 1]) < _SHORT:
+        stop = at + 2 + length
+        if stop <= end:
+            return at + 2, stop
     found, start, stop = _header(data, at, end)
     if found != tag:
         raise DecodeError(f"tag 0x{tag:02x} expected, 0x{found:02x} found")
@@ -139,16 +144,19 @@ def read_entries(
     octets were read. Raises DecodeError as `read_message` and `read_entry` do.
     """
     found: list[T] = []
-    at = 0
+    at, mine = 0, _number(number)
     while True:
         size = frame(data, at)
         if not size:
             return found, at
-        end = at + size
-        start = end - size + _header_octets(data, at)
-        begin, start = _expect(data, start, end, _INTEGER)
-        if int.from_bytes(data[begin:start], "big", signed=True) != number:
-            return found, at
+        length, end = data[at + 1], at + size
+        start = at + 2 + (length & 0x7F if length & 0x80 else 0)
+        if data.startswith(mine, start):
+            start += len(mine)
+        else:
+            begin, start = _expect(data, start, end, _INTEGER)
+            if int.from_bytes(data[begin:start], "big", signed=True) != number:
+                return found, at
         tag, begin, stop = _header(data, start, end)
         if tag != SEARCH_ENTRY:
             return found, at
@@ -158,29 +166,74 @@ def read_entries(
         at = end
 
 
-def _header_octets(data: bytes, at: int) -> int:
-    """How long the header at `at` is, which `frame` has looked at."""
-    length = data[at + 1]
-    return 2 + (length & 0x7F if length & 0x80 else 0)
-
-
 def _entry(data: bytes, at: int, end: int) -> tuple[str, dict[str, list[bytes]]]:
+    """What `read_entry` gives. Entries have the same few attributes in the same order, so the
+    one that follows is guessed by what its octets would be up to its value, if that is single and
+    short; whatever begins otherwise is decoded header by header.
+    """
     start, at = _expect(data, at, end, _OCTETS)
     dn = data[start:at].decode("utf-8", "surrogateescape")
     at, stop = _expect(data, at, end, _SEQUENCE)
     if stop != end:
         raise DecodeError("an entry is followed by other octets")
     attributes: dict[str, list[bytes]] = {}
+    name = ""
     try:
         while at < end:
-            at = _attribute(data, at, end, attributes)
+            before = name
+            name, short, long = _FOLLOWS.get(before, _NOTHING)
+            length = data[at + 1]
+            if length == _LONG:  # as Microsoft's AD writes every length of a SEQUENCE or SET
+                length = data[at + 5]
+                beginning, stop = long[length], at + 6 + length
+            else:
+                beginning, stop = short[length], at + 2 + length
+            if data.startswith(beginning, at) and stop <= end and name not in attributes:
+                attributes[name] = [data[at + len(beginning) : stop]]
+                at = stop
+            else:
+                octets, at = _attribute(data, at, end, attributes)
+                name = _name(octets)
+                if len(_FOLLOWS) > _MOST_NAMES:
+                    _FOLLOWS.clear()
+                _FOLLOWS[before] = name, _beginnings(octets, b""), _beginnings(octets, _WIDE)
     except IndexError:
         raise DecodeError("an element is cut off in its header") from None
     return dn, attributes
 
 
-def _attribute(data: bytes, at: int, end: int, attributes: dict[str, list[bytes]]) -> int:
-    """Adds the attribute at `at` and gives where it ends.
+_MOST_NAMES: Final = 1024
+_LONG: Final = 0x84
+_WIDE: Final = b"\x84\0\0\0"  # and then the length
+_NEVER: Final = b"\xff"  # with which no attribute begins
+_Beginnings = tuple[bytes, ...]
+_NONE: Final[_Beginnings] = (_NEVER,) * 256
+_NOTHING: Final = ("", _NONE, _NONE)
+_FOLLOWS: Final[dict[str, tuple[str, _Beginnings, _Beginnings]]] = {}
+"""By an attribute's name, that of the one which came after it last, and its `_beginnings`."""
+
+
+@lru_cache(maxsize=2 * _MOST_NAMES)
+def _beginnings(name: bytes, wide: bytes) -> _Beginnings:
+    """By the octet of its length, how an attribute begins up to its single, short value.
+
+    Its name and its length tell all that stands there. `wide` are the octets before a SEQUENCE's
+    or a SET's length.
+    """
+    found = list(_NONE)
+    if len(name) < _SHORT:
+        head = bytes((_OCTETS, len(name))) + name + bytes((_SET,)) + wide
+        for value in range(_SHORT - 2 - len(head) - 3):
+            length = len(head) + 3 + value
+            begin = bytes((_SEQUENCE,)) + wide + bytes((length,))
+            found[length] = begin + head + bytes((value + 2, _OCTETS, value))
+    return tuple(found)
+
+
+def _attribute(
+    data: bytes, at: int, end: int, attributes: dict[str, list[bytes]]
+) -> tuple[bytes, int]:
+    """Adds the attribute at `at`; gives its name as it is written, and where it ends.
 
     Headers are read in place here, since this is what a first reading does most: one whose
     length takes a single octet is whole exactly where its content is. An IndexError is one that
@@ -194,16 +247,14 @@ def _attribute(data: bytes, at: int, end: int, attributes: dict[str, list[bytes]
     start, at = item + 2, item + 2 + length
     if data[item] != _OCTETS or length & 0x80 or at > stop:
         start, at = _expect(data, item, stop, _OCTETS)
-    name = _name(data[start:at])
+    octets = data[start:at]
     length = data[at + 1]
     item, last = at + 2, at + 2 + length
     if data[at] != _SET or length & 0x80 or last > stop:
         item, last = _expect(data, at, stop, _SET)
     if last != stop:
         raise DecodeError("an attribute is followed by other octets")
-    values = attributes.get(name)
-    if values is None:
-        values = attributes[name] = []
+    values = attributes.setdefault(_name(octets), [])
     while item < stop:
         length = data[item + 1]
         start, at = item + 2, item + 2 + length
@@ -211,7 +262,7 @@ def _attribute(data: bytes, at: int, end: int, attributes: dict[str, list[bytes]
             start, at = _expect(data, item, stop, _OCTETS)
         values.append(data[start:at])
         item = at
-    return stop
+    return octets, stop
 
 
 @lru_cache(maxsize=1024)
@@ -253,10 +304,7 @@ def _element(tag: int, content: bytes) -> bytes:
 def sequence(*items: int | bytes) -> bytes:
     """A BER SEQUENCE of INTEGERs and OCTET STRINGs, the form of most controls' values."""
     encoded = [
-        _element(_OCTETS, item)
-        if isinstance(item, bytes)
-        else _element(_INTEGER, item.to_bytes(item.bit_length() // 8 + 1, "big", signed=True))
-        for item in items
+        _element(_OCTETS, item) if isinstance(item, bytes) else _number(item) for item in items
     ]
     return _element(_SEQUENCE, b"".join(encoded))
 
@@ -281,5 +329,10 @@ def write_message(
     ]
     listed = b"".join(_element(_SEQUENCE, one) for one in written)
     behind = _element(_CONTROLS, listed) if listed else b""
+    return _element(_SEQUENCE, _number(number) + operation + behind)
+
+
+def _number(number: int) -> bytes:
+    """An INTEGER as short as it can be."""
     octets = number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True)
-    return _element(_SEQUENCE, _element(_INTEGER, octets) + operation + behind)
+    return _element(_INTEGER, octets)

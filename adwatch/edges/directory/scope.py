@@ -173,16 +173,15 @@ def to_entry(row: Row) -> Entry:
     for name, values in row.values.items():
         if len(values) == 1:
             if name != "objectguid":
-                texts[_plain(name)] = values[0].decode("utf-8", "surrogateescape")
+                texts[name] = str(values[0], "utf-8", "surrogateescape")
         elif values:
             some = sorted(value.decode("utf-8", "surrogateescape") for value in values)
-            texts[_plain(name)] = tuple(some)
-    return Entry(guid_of(row), row.dn, Attributes(tuple(texts), tuple(texts.values())))
-
-
-def _plain(name: str) -> str:
-    """An attribute's name without options, such as `;range=0-1499`."""
-    return name.partition(";")[0] if ";" in name else name
+            texts[name] = tuple(some)
+    names = tuple(texts)
+    if ";" in "".join(names):  # options, such as `;range=0-1499`
+        texts = {name.partition(";")[0]: value for name, value in texts.items()}
+        names = tuple(texts)
+    return Entry(guid_of(row), row.dn, Attributes(names, tuple(texts.values())))
 
 
 def _below(dn: str, base: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -175,6 +175,7 @@ class Tally:
     def __init__(self) -> None:
         self.sum = 0
         self.written = False
+        self._triggers: dict[str, str] = {}
 
     def text(self) -> str:
         """As it is stored."""
@@ -205,23 +206,47 @@ class Tally:
                 for sign, values, one in ((1, new, "NEW"), (-1, old, "OLD"))
             )
             for event, steps in (("INSERT", plus), ("DELETE", minus), ("UPDATE", minus + plus)):
-                db.execute(
-                    f"CREATE TEMP TRIGGER step_{table}_{event} AFTER {event} ON main.{table}"
-                    f" BEGIN {steps} END"
+                name = f"step_{table}_{event}"
+                self._triggers[name] = (
+                    f"CREATE TEMP TRIGGER {name} AFTER {event} ON main.{table} BEGIN {steps} END"
                 )
+                db.execute(self._triggers[name])
+
+    @contextmanager
+    def counting(
+        self, db: sqlite3.Connection, table: str, rows: Iterable[Sequence[Any]]
+    ) -> Iterator[Iterator[Sequence[Any]]]:
+        """The rows to insert in a table, each counted as it is taken: quicker than by a trigger.
+
+        Only within a transaction, which gives the trigger back where it fails.
+        """
+        trigger = f"step_{table}_INSERT"
+        db.execute(f"DROP TRIGGER temp.{trigger}")
+        yield self._counted(table, rows)
+        db.execute(self._triggers[trigger])
+
+    def _counted(self, table: str, rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+        for row in rows:
+            self.sum += _digest(table, row)
+            yield row
+        self.sum %= _ROUND
 
     def _step(self, sign: int, table: str, *row: Any) -> None:
-        values = [v.encode() if v.__class__ is str else _plain(v) for v in row]
-        octets = repr((table, values)).encode()
-        step = int.from_bytes(blake2b(octets, digest_size=16).digest(), "big")
-        self.sum = (self.sum + sign * step) % _ROUND
+        self.sum = (self.sum + sign * _digest(table, row)) % _ROUND
+
+
+def _digest(table: str, row: Sequence[Any]) -> int:
+    values = [v.encode() if v.__class__ is str else _plain(v) for v in row]
+    octets = repr((table, values)).encode()
+    return int.from_bytes(blake2b(octets, digest_size=16).digest(), "big")
 
 
 def _plain(value: Any) -> Any:
-    """A value in the one form that it has both in a trigger and in a result."""
+    """A value in the one form that it has in a trigger, in a result and before it is written."""
     if isinstance(value, str):
         return value.encode()
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    whole = isinstance(value, bool) or (isinstance(value, float) and value.is_integer())
+    return int(value) if whole else value
 
 
 def _counted(db: sqlite3.Connection) -> dict[str, tuple[str, ...]]:

@@ -6,7 +6,7 @@ SQL stays within what PostgreSQL takes too.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from adwatch.core.model import (
     Batch,
+    Candidate,
     Change,
     Contact,
     Cursor,
@@ -179,7 +180,7 @@ class Store(Census):
         """
         with self._transaction():
             self._delete("candidates", plan.drop)
-            self._many(rows.PUT_CANDIDATE, map(rows.candidate_row, plan.put))
+            self._put_candidates(plan.put)
             self._delete("served", plan.end | {s.peer.guid for s in plan.serve})
             self._put_served(plan.serve)
             self._delete("holds", plan.release | {hold.guid for hold in plan.hold})
@@ -205,11 +206,21 @@ class Store(Census):
             for key, value in {**marks, "cursor": rows.cursor_text(batch.cursor)}.items():
                 self.remember(key, value)
 
-    def _delete(self, table: str, guids: Iterable[str]) -> None:
-        self._many(f"DELETE FROM {table} WHERE guid = ?", ((guid,) for guid in guids))  # noqa: S608
+    def _delete(self, table: str, guids: Collection[str]) -> None:
+        if guids and not self._is_empty(table):
+            sql = f"DELETE FROM {table} WHERE guid = ?"  # noqa: S608 - our names
+            self._many(sql, ((guid,) for guid in guids))
+
+    def _put_candidates(self, candidates: Iterable[Candidate]) -> None:
+        new = map(rows.candidate_row, candidates)
+        if self._is_empty("candidates"):
+            self._fill("candidates", rows.ADD_CANDIDATE, new)
+        else:
+            self._many(rows.PUT_CANDIDATE, new)
 
     def _put_served(self, served: Iterable[Served]) -> None:
-        self._many("INSERT INTO served VALUES (?, ?, ?, ?)", map(rows.served_row, served))
+        new = map(rows.served_row, served)
+        self._fill("served", "INSERT INTO served VALUES (?, ?, ?, ?)", new)
 
     def _put_holds(self, holds: Iterable[Hold]) -> None:
         self._many(
@@ -228,7 +239,7 @@ class Store(Census):
         """Writes a person's verdict, `approved` or `dismissed`, on what is held; gives that."""
         with self._transaction():
             held = self.pending()
-            self._delete("losses", (hold.guid for hold in held))
+            self._delete("losses", [hold.guid for hold in held])
             self._run("UPDATE holds SET verdict = ? WHERE verdict = ''", (verdict,))
             self._record(Change(at, verdict, h.guid, h.number, h.login, (), h.reason) for h in held)
         return held

@@ -28,13 +28,15 @@ _quoted = json.encoder.encode_basestring_ascii  # a string as json.dumps writes 
 _TEXTS = attrgetter(*PEER_FIELDS[:-2])
 assert PEER_FIELDS[-2:] == ("extra", "secret")
 
-PUT_CANDIDATE = """
-    INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guid) DO UPDATE
+ADD_CANDIDATE = "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+PUT_CANDIDATE = (
+    ADD_CANDIDATE
+    + """ ON CONFLICT (guid) DO UPDATE
     SET dn = excluded.dn, login = excluded.login, created = excluded.created,
     claim = excluded.claim, peer = excluded.peer, reason = excluded.reason,
     fault = excluded.fault, usn = excluded.usn, expires = excluded.expires,
-    shown = excluded.shown, hidden = excluded.hidden
-"""
+    shown = excluded.shown, hidden = excluded.hidden"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +131,15 @@ def change(row: Any) -> Change:
     return Change(at, what, guid, number, login, fields, reason)
 
 
+@lru_cache(maxsize=64)
+def _from(field: str, old: str) -> str:
+    """The beginning of a change of a field; of those who are new it is nearly always the same."""
+    return f"[{_quoted(field)}, {_quoted(old)}, "
+
+
 def change_row(c: Change) -> tuple[Any, ...]:
     """The row of a change."""
-    triples = ", ".join([f"[{_quoted(f)}, {_quoted(o)}, {_quoted(n)}]" for f, o, n in c.values])
+    triples = ", ".join([f"{_from(f, o)}{_quoted(n)}]" for f, o, n in c.values])
     return c.at, c.what, c.guid, c.number, c.login, f"[{triples}]", c.reason
 
 
