@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from functools import lru_cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from hashlib import _Hash as Hash
 
 KEY_OCTETS = 32
 _LENGTH = 24
@@ -23,11 +20,9 @@ def derive(key: bytes, guid: str, rotation: int = 0) -> str:
 
     `key` holds KEY_OCTETS octets, `guid` is dashed text, `rotation` counts from 0.
     """
-    inner, outer = _begun(key)
-    inner, outer = inner.copy(), outer.copy()
-    inner.update(bytes.fromhex(guid.replace("-", "")) + rotation.to_bytes(8, "big"))
-    outer.update(inner.digest())
-    number = int.from_bytes(outer.digest(), "big") % _ALL
+    mac = _begun(key).copy()
+    mac.update(bytes.fromhex(guid.replace("-", "")) + rotation.to_bytes(8, "big"))
+    number = int.from_bytes(mac.digest(), "big") % _ALL
     letters: list[str] = []
     for _ in range(_LENGTH // 8):  # parts of a number that divide as quickly as numbers do
         number, part = divmod(number, _EIGHT)
@@ -39,12 +34,9 @@ def derive(key: bytes, guid: str, rotation: int = 0) -> str:
 
 
 @lru_cache(maxsize=1)
-def _begun(key: bytes) -> tuple[Hash, Hash]:
-    """HMAC-SHA-256 (RFC 2104) as far as it is the same for every user: the inner and the outer."""
-    block = key.ljust(hashlib.sha256().block_size, b"\0")
-    inner, outer = (hashlib.sha256(bytes(octet ^ pad for octet in block)) for pad in (0x36, 0x5C))
-    inner.update(b"adwatch sip secret 1\0")
-    return inner, outer
+def _begun(key: bytes) -> hmac.HMAC:
+    """The MAC as far as it is the same for every user."""
+    return hmac.new(key, b"adwatch sip secret 1\0", "sha256")
 
 
 def ha1(user: str, realm: str, secret: str) -> str:
