@@ -80,18 +80,6 @@ def status(service: Service, health: Health, now: float) -> dict[str, Any]:
     }
 
 
-def fresh(said: Mapping[str, Any], health: Health, now: float) -> dict[str, Any]:
-    """A status that was made a moment ago, with the lag and the trace as they are now."""
-    directory = dict(said.get("directory", {}))
-    if health.last_success:
-        directory["lag_seconds"] = round(now - health.last_success, 3)
-    trace = {
-        part: {"count": one.count, **{n: round(getattr(one, n), 6) for n in ("p50", "p95", "max")}}
-        for part, one in health.trace(time.monotonic()).items()
-    }
-    return {**said, "directory": directory, "trace": trace}
-
-
 def _incidents(service: Service, health: Health) -> Iterable[Incident]:
     known = service.store.incidents() if health.incidents is None else health.incidents
     return known.values()
@@ -161,7 +149,6 @@ def _state(health: Health, held: bool, fault: bool) -> str:  # noqa: FBT001
 def _directory(service: Service, health: Health, now: float) -> dict[str, Any]:
     reach = health.reach
     owed = [debt.reason for debt in service.store.owed("compare").values()]
-    lag = max(0.0, now - health.last_success) if health.last_success else None
     return {
         "server": reach.server or None,
         "failed": {server: fault for server, fault in reach.tried.items() if fault},
@@ -170,7 +157,7 @@ def _directory(service: Service, health: Health, now: float) -> dict[str, Any]:
         "push": reach.push,
         "connected_since": moment(reach.connected_since),
         "last_success": moment(health.last_success),
-        "lag_seconds": round(lag, 3) if lag is not None else None,
+        "lag_seconds": lag(health, now),
         "last_reconcile": moment(health.last_reconcile),
         "sees_deletions": reach.sees_deletions,
         "certificate_ends": moment(_certificate_end(reach.certificate_ends)),
@@ -181,7 +168,12 @@ def _directory(service: Service, health: Health, now: float) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=8)  # it is the same at every tick
+def lag(health: Health, now: float) -> float | None:
+    """Seconds since the directory was read, None where it never was."""
+    return round(max(0.0, now - health.last_success), 3) if health.last_success else None
+
+
+@lru_cache(maxsize=8)
 def _certificate_end(written: str) -> float:
     return float(ssl.cert_time_to_seconds(written)) if written else 0.0
 

@@ -34,12 +34,14 @@ from adwatch.names import CallerNames
 from adwatch.orders import Orders
 from adwatch.pages import Pages
 from adwatch.refusal import Refusal
-from adwatch.report import Health, fresh, headline, moment, status
+from adwatch.report import Health, headline, moment
 from adwatch.requests import Requests
 from adwatch.service import Service
+from adwatch.standing import Standing
 from adwatch.statuspage import StatusPage
 from adwatch.troubles import Troubles
 from adwatch.turn import Turn
+from adwatch.wake import Wake
 from adwatch.wiring import make_tempo
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ class Runner:
     def __init__(self, service: Service, edition: Edition) -> None:
         self._service = service
         self._telling = edition.telling
-        self._wake = Event()
+        self._wake = Wake()
         self._stop = Event()
         self._woken = Event()
         self._hung_up = Event()
@@ -70,13 +72,11 @@ class Runner:
         self._signals = Signals(self._signalled)
         self._systemd = Systemd(os.environ)
         self._troubles = Troubles()
-        faults = self._troubles.faults
-        self._health = Health(started=time.time(), pid=os.getpid(), faults=faults)
+        self._health = Health(time.time(), pid=os.getpid(), faults=self._troubles.faults)
         self._health.trace = self._tally.trace.summary
-        self._status: dict[str, Any] = {}
+        self._standing = Standing(service, self._health)
         self._refusal = Refusal(service.store, edition.proof)
-        self._listening = False
-        self._resumed = False
+        self._listening = self._resumed = False
         self._alive_at = time.monotonic()
         self._remembered_at = 0.0
         self._connected_since = 0.0
@@ -90,7 +90,7 @@ class Runner:
     def _equip(self, edition: Edition) -> None:
         """What the loop uses of a configuration beside the service and the alerts."""
         store, directory = self._service.store, self._service.directory
-        machines = machine_views(lambda: self._status, self._tally, lambda: self._alive_at)
+        machines = machine_views(self._standing.now, self._tally, lambda: self._alive_at)
         self._page.change(edition.parts)
         self._pages = Pages(store, edition.web, {**machines, **self._page.views()})
         self._names = CallerNames(store, edition.agi)
@@ -147,6 +147,7 @@ class Runner:
     def _resume(self) -> None:
         """Serves the cache, and takes up what a process before may have left undone."""
         turn, now = Turn(), time.monotonic()
+        self._standing.forget()
         self._service.resume()
         self._contacts.begin()
         self._service.publish(turn)
@@ -208,15 +209,15 @@ class Runner:
 
     def _tell(self) -> None:
         """Tells people what is wrong, also where the store refuses everything else."""
-        if self._status:
-            self._telling.look(self._status, self._troubles.all())
+        if self._standing and (self._standing.news or not self._telling.rests()):
+            self._telling.look(self._standing.now(), self._troubles.all())
+            self._standing.news = False
             self._telling.deliver()
 
     def _rest(self) -> None:
         """Waits for the next thing that is due."""
         if not self._stop.is_set():
             self._wake.wait(self._wait())
-            self._wake.clear()
 
     def _alive(self) -> None:
         """The loop has come round, or a long reading has got on."""
@@ -328,6 +329,7 @@ class Runner:
                 self._change(edition)
             self._systemd.ready()
         self._pace = self._pace.looked_at_files(now, again=edits.again)
+        self._standing.forget()  # which tells when files were written
         turn = self._service.restore()
         if turn.wrote:
             self._pace = self._pace.restored(now, random.random())  # noqa: S311
@@ -355,12 +357,12 @@ class Runner:
 
     def _publish_status(self) -> None:
         """Makes the status that other threads hand out."""
-        self._health.reach = self._service.directory.reach()
-        self._health.listens = self._listeners.listening
-        self._health.incidents = self._telling.incidents
-        self._status = status(self._service, self._health, time.time())
-        self._page.renew(self._status, self._pages.served)
-        self._systemd.status(headline(self._status))
+        reach, listens = self._service.directory.reach(), self._listeners.listening
+        news = self._standing.renew(reach, listens, self._telling.incidents)
+        if news or self._service.config.http is not None:  # who follows the page is told of times
+            said = self._standing.now()
+            self._page.renew(said, self._pages.served)
+            self._systemd.status(headline(said))
 
     def _remember(self) -> None:
         """Keeps what `status` shows while nothing runs."""
@@ -381,7 +383,7 @@ class Runner:
     def _answer(self, said: dict[str, Any]) -> dict[str, Any]:
         """On a thread of the control socket: asks the loop and waits for it."""
         if said.get("command") == "status":
-            return {"exit": 0, "status": fresh(self._status, self._health, time.time())}
+            return {"exit": 0, "status": self._standing.traced()}
         return self._requests.hand_over(said, self._wake.set)
 
     def _order(self, said: dict[str, Any]) -> dict[str, Any]:
@@ -390,7 +392,8 @@ class Runner:
 
     def _note_beside(self, turn: Turn) -> None:
         """Notes a turn that asked the directory nothing, and so proves nothing of it."""
-        self._tally.changed(turn.changes)
+        if turn.changes:
+            self._tally.changed(turn.changes)
         if turn.wrote:
             self._pace = self._pace.owes_reload(time.monotonic())
         for part, fault in turn.faults.items():

@@ -35,6 +35,7 @@ _POLL_S: Final = 0.2  # how soon the end of a child is seen at the latest
 _KEEP_S: Final = 3 * 86_400.0  # older news is no news
 _MOST: Final = 100  # letters for one target; the oldest go first
 _SEEN_S: Final = 60.0  # how exactly the store knows until when an incident lasted
+_CALM_S: Final = 30.0  # for which nothing is wrong that was not, unless there is news
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Telling:
     """What is known, None until it was looked at."""
     _watched: float = 0.0
     _stored_at: float = 0.0
+    _calm_until: float = 0.0
     _unwritten: list[Letter] = field(default_factory=list)
     _letters: list[Letter] | None = None
     _under_way: dict[str, tuple[Letter, Errand]] = field(default_factory=dict)
@@ -84,7 +86,12 @@ class Telling:
         """Goes on with the targets, the language and the rules of another."""
         self.targets, self.language, self.rules = other.targets, other.language, other.rules
         self.stale_s = other.stale_s
-        self._letters = None
+        self._letters, self._calm_until = None, 0.0
+
+    def rests(self) -> bool:
+        """Whether nothing is wrong or on its way, and only news can alter that just now."""
+        busy = self._under_way or self._unwritten or self._letters or self._letters is None
+        return not busy and self.clock.now() < self._calm_until
 
     def look(self, status: Mapping[str, Any], faults: Mapping[str, AdwatchError]) -> None:
         """Takes note of what is wrong now, by the status and by the parts' faults."""
@@ -92,6 +99,7 @@ class Telling:
         known = self._known()
         rejected = self._rejections(status)
         wrong = conditions(status, faults, rejected, self.clock.wall(), self.stale_s)
+        self._calm_until = 0.0 if wrong or known else now + _CALM_S
         if not wrong and not known:
             return
         done = step(known, wrong, now, self.rules, self._watched)

@@ -244,7 +244,7 @@ class Reach:
     push: bool = False
     connected_since: float = 0.0
     sees_deletions: bool | None = None
-    searches: int = 0
+    searches: int = field(default=0, compare=False)
     rank: int = 0
     certificate_ends: str = ""
     tried: Mapping[str, str] = field(default_factory=dict)

@@ -261,3 +261,34 @@ def test_conflicts_are_one_incident_and_other_rejections_another() -> None:
     assert [one.key for one in told] == ["conflict", "rejected"]
     assert [len(one.members) for one in told] == [2, 2]
     assert conditions(WELL, {}, [], NOW) == []
+
+
+def test_it_rests_while_nothing_is_wrong_or_on_its_way(site: Site) -> None:
+    telling = site.telling
+    site.look(0, {})
+    telling.deliver()
+    assert telling.rests()
+    site.look(1, {**DOWN})
+    assert not telling.rests()
+    site.look(11, {**DOWN})
+    assert telling.store.count_letters()
+    site.look(11, {})
+    site.look(11, {})
+    assert not telling.rests(), "the letters are not delivered yet"
+    site.deliver()
+    site.look(0, {})
+    telling.deliver()
+    assert telling.rests()
+
+
+def test_what_time_alone_makes_wrong_is_looked_for(site: Site) -> None:
+    site.look(0, {})
+    site.telling.deliver()
+    site.clock.at += 29
+    assert site.telling.rests()
+    site.clock.at += 2
+    assert not site.telling.rests()
+    site.look(0, {})
+    assert site.telling.rests()
+    site.telling.change(site.telling)
+    assert not site.telling.rests(), "the rules may be others"

@@ -139,6 +139,12 @@ class Connection:
                     seal(self.path)
             self._db = None
 
+    @property
+    def changes(self) -> int:
+        """Another number whenever something has been written since `open()`."""
+        assert self._db is not None, "open() first"
+        return self._db.total_changes
+
     def _version(self) -> int:
         """The schema's version. Raises StoreError where this adwatch is too old for it."""
         version = int(self._rows("PRAGMA user_version")[0][0])
