@@ -7,7 +7,7 @@ polling with DirSync and with uSNChanged in Microsoft's Win32 documentation.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -15,11 +15,11 @@ from uuid import UUID
 from adwatch.core.ldapfilter import escape, guid_clause
 from adwatch.core.words import line
 from adwatch.edges.directory.entries import read_sequence, sequence
+from adwatch.edges.directory.requests import Control
 from adwatch.edges.directory.session import (
     BASE,
     SHOW_DELETED,
     SUBTREE,
-    Control,
     LdapError,
     Row,
     Session,
@@ -95,7 +95,7 @@ def read_root(session: Session) -> Root:
     )
 
 
-def only(session: Session, rows: Iterator[Row]) -> Row:
+def only(session: Session, rows: Iterable[Row]) -> Row:
     """The one row that a base search must give."""
     found = list(rows)
     if len(found) != 1:
@@ -115,7 +115,7 @@ def guid_text(octets: bytes) -> str:
 
 def read_gate(session: Session) -> int:
     """highestCommittedUSN: unchanged means that nothing was written on this DC at all."""
-    row = only(session, session.search("", BASE, _ANYTHING, ["highestCommittedUSN"]))
+    row = only(session, session.search_root("highestCommittedUSN"))
     return int(row.text("highestcommittedusn"))
 
 

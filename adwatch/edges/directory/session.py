@@ -13,19 +13,16 @@ import ssl
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import ldap3
 from ldap3.core.exceptions import LDAPException
-from ldap3.operation.search import search_operation
-from ldap3.protocol.rfc4511 import LDAPMessage, MessageID, ProtocolOp
-from ldap3.utils.asn1 import encode
 
 from adwatch.core.words import line
 from adwatch.edges.directory import entries
 from adwatch.edges.directory.bind import Identity, Outcome, bind, refusal
+from adwatch.edges.directory.requests import ROOT_NUMBER, Control, root_request, search_request
 from adwatch.edges.directory.security import Security, mend_certificate
 from adwatch.edges.directory.wire import Tls, keep_alive
 from adwatch.errors import CertificateError, DirectoryError
@@ -40,9 +37,6 @@ INVALID_CREDENTIALS: Final = 49
 PAGE_SIZE: Final = 1000  # MaxPageSize of Microsoft's AD (KB 315071)
 _RECEIVE = 1 << 16
 _FEW: Final = 2  # receipts of a small answer, which does not have to be drained
-_OFTEN: Final = 500  # a filter that is longer names objects, and does not come again
-
-Control = tuple[str, bool, bytes | None]
 
 
 class LdapError(DirectoryError):
@@ -86,6 +80,7 @@ class Session:
         self._connection: Any = None
         self._buffer = bytearray()
         self._receipts = 0
+        self._root: tuple[tuple[str, bytes], list[Row]] = ("", b""), []
         self.answer_controls: dict[str, bytes] = {}
         self.searches = 0
         self.certificate: dict[str, Any] = {}
@@ -219,18 +214,44 @@ class Session:
         """Sends a search request without waiting; gives its message number."""
         if self._connection is None:
             raise DirectoryError(f"{self.url}: the connection is closed")
-        self.searches += 1
-        self._receipts = 0
         if log.isEnabledFor(logging.DEBUG):
             log.debug(line("search", base=base, scope=scope, filter=text[:200]))
-        encoded = _operation if len(text) < _OFTEN else _operation.__wrapped__
         number: int = self._connection.server.next_message_id()
         try:
-            operation = encoded(base, scope, text, tuple(attributes), size_limit)
-            self._connection.socket.sendall(entries.write_message(number, operation, controls))
-        except (LDAPException, OSError, AttributeError) as error:
+            request = search_request(number, base, scope, text, attributes, controls, size_limit)
+        except LDAPException as error:
             raise self._lost(error) from error
+        self._write(request)
         return number
+
+    def _write(self, request: bytes) -> None:
+        if self._connection is None:
+            raise DirectoryError(f"{self.url}: the connection is closed")
+        self.searches += 1
+        self._receipts = 0
+        try:
+            self._connection.socket.sendall(request)
+        except (OSError, AttributeError) as error:
+            raise self._lost(error) from error
+
+    def search_root(self, attribute: str) -> list[Row]:
+        """The rows of a search of the rootDSE for an attribute that is asked for again and again.
+
+        Its number is the same each time, which it may be once an answer was read to its end
+        (RFC 4511, 4.1.1.1). So the same answer has the same octets, and is decoded once.
+        """
+        new = not self._buffer
+        self._write(root_request(attribute))
+        if new and not self._receive(time.monotonic() + self._security.timeout_s):
+            raise self._lost(TimeoutError())
+        octets = bytes(self._buffer)
+        if new and (attribute, octets) == self._root[0]:
+            self._buffer.clear()
+            return self._root[1]
+        rows = list(self._rows(ROOT_NUMBER))
+        whole = new and self._receipts == 1 and not self._buffer
+        self._root = ((attribute, octets) if whole else ("", b"")), rows
+        return rows
 
     def _rows(self, number: int) -> Iterator[Row]:
         messages = self.messages(number)
@@ -369,17 +390,3 @@ class Session:
             raise DirectoryError(f"{self.url}: a page came without its cookie")
         cookie: bytes = self._decoded(entries.read_sequence, answer)[1]
         return bodies, cookie
-
-
-@lru_cache(maxsize=32)
-def _operation(
-    base: str, scope: int, text: str, attributes: tuple[str, ...], size_limit: int
-) -> bytes:
-    """A search request as ldap3 encodes it, which takes longer than an idle tick may."""
-    request = search_operation(
-        base, text, scope, 0, list(attributes), size_limit, 0, False, False, False
-    )
-    message = LDAPMessage()
-    message["messageID"] = MessageID(0)
-    message["protocolOp"] = ProtocolOp().setComponentByName("searchRequest", request)
-    return entries.operation_of(encode(message))
