@@ -76,8 +76,9 @@ class Better:
         """Word that the USN of the server in use was read."""
         if self._everything_by is None:
             self._everything_by = usn
-        self._told |= dict.fromkeys(self._just_told, usn)
-        self._just_told.clear()
+        if self._just_told:
+            self._told |= dict.fromkeys(self._just_told, usn)
+            self._just_told.clear()
 
     def told(self, guids: frozenset[str] | None) -> None:
         """Word of users whom the server in use was asked about, of all of them with None."""
