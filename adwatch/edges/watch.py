@@ -18,9 +18,9 @@ from adwatch.core.words import line
 
 log = logging.getLogger(__name__)
 
-# watchfiles wakes at every step, and tells within two of them what happened; three are a second.
-_STEP_MS: Final = 333
-_LOOK_MS: Final = 900
+# watchfiles wakes at every step, and tells within two of them what happened.
+_STEP_MS: Final = 450
+_LOOK_MS: Final = 2 * _STEP_MS
 
 Stamp = tuple[int, ...] | None
 
@@ -83,8 +83,8 @@ class Watch:
                     self._changed()
                 if told or differs:
                     self._resolved = frozenset()
-                if self._directories() != directories:
-                    break  # one is another now, and the watch on the old one blind
+                    if self._directories() != directories:
+                        break  # one is another now, and the watch on the old one blind
 
     def _signs(self, directories: frozenset[Path]) -> Iterator[bool]:
         """Something may have happened: true where the system tells so, else once a second."""
