@@ -32,7 +32,7 @@ class Intake:
 
     @property
     def narrowed(self) -> bool:
-        """Whether those that are the same were told from the others."""
+        """Whether anybody was the same, and is left out of what is `mapped`."""
         return bool(self._same)
 
     def take(self, entry: Entry) -> Entry:

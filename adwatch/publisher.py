@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,17 +73,11 @@ class Publisher:
 
     def _begin(self, served: Iterable[Served]) -> None:
         """Makes the documents anew, each peer in all outputs that can hold it."""
-        self._documents = {output.name: Document(output.renderer) for output in self._outputs}
-        self._whole.clear()
+        documents = {output.name: Document(output.renderer) for output in self._outputs}
         for one in served:
-            self._put(one)
-
-    def _put(self, served: Served) -> None:
-        for name, document in self._documents.items():
-            if name in served.refused:
-                document.drop(served.peer.guid)
-            else:
-                document.put(served.peer)
+            _put(documents, one)
+        self._documents = documents  # only now: the store may have broken off before its end
+        self._whole.clear()
 
     def changed(self, plan: Plan) -> None:
         """Follows what was committed, so that publishing it costs what changed."""
@@ -95,7 +89,7 @@ class Publisher:
             for document in self._documents.values():
                 document.drop(guid)
         for served in plan.serve:
-            self._put(served)
+            _put(self._documents, served)
 
     def rotated(self, peer: Peer) -> None:
         """Follows a peer's secret, which is another."""
@@ -161,14 +155,14 @@ class Publisher:
         document, copy = self._documents[output.name], lastgood.path_of(self._state, output.name)
         with _told(output):
             parts = document.parts()
-        had = self._whole.pop(output.name, (None, None))
-        since = document.since() if had == self._left(output) else None
+        had = self._whole.pop(output.name, None)
+        since = document.since() if had and had == self._left(output) else None
+        known = since is not None
         if since is not None:
             other = other_copy = since.print != document.print()
         else:
             other = asterisk.differs(output.path, parts)
             other_copy = other or asterisk.differs(copy, parts)  # it holds the one before
-            had = None, None
         written: dict[Path, asterisk.Written] = {}
         changed = other or _is_others(output)
         if changed:
@@ -180,8 +174,10 @@ class Publisher:
                 copy, parts, output.mode, output.owner, like=output.path
             )
         left = self._left(output)
-        for path, before, now in zip((output.path, copy), had, left, strict=True):
-            ours = now is not None and (now == before or now[:-1] == written.get(path))
+        before = had if had and known else (None, None)
+        for path, old, new in zip((output.path, copy), before, left, strict=True):
+            # All of a stamp but its end, the time of the inode's change, outlasts the renaming.
+            ours = new is not None and (new == old or new[:-1] == written.get(path))
             if not ours and asterisk.differs(path, parts):
                 return changed, ""
         self._whole[output.name] = left
@@ -205,10 +201,18 @@ class Publisher:
         return written
 
 
+def _put(documents: Mapping[str, Document], served: Served) -> None:
+    for name, document in documents.items():
+        if name in served.refused:
+            document.drop(served.peer.guid)
+        else:
+            document.put(served.peer)
+
+
 def _compared(output: Output, document: Document, parts: Sequence[bytes], *, other: bool) -> Since:
     """What becomes of a file of which nothing is known but whether it holds another text."""
     old = asterisk.octets(output.path)
-    had = (len(old), hash(old), 0) if other else document.print()
+    had = ("other", hash(old)) if other else document.print()
     return Since(had, old, b"".join(parts))
 
 

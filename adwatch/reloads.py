@@ -118,7 +118,7 @@ class Reloads:
         self._under_way: _UnderWay | None = None
         self._before: dict[str, Print] = {}
         """What each file held when nothing was owed for it yet, and Asterisk had read it."""
-        self._now: dict[str, Print] = {}
+        self._held: dict[str, Print] = {}
         self._records: dict[str, Record] = {}
 
     def change(self, outputs: Iterable[Output], pbx: Callable[[], Pbx], *, verify: bool) -> None:
@@ -138,7 +138,7 @@ class Reloads:
         name = output.name
         record = self.record(name)
         new = name not in self._store.owed("reload")
-        self._now.pop(name, None)
+        self._held.pop(name, None)
         if new:
             self._before[name] = since.print
             record = replace(record, since=_NOTHING, tries=0)
@@ -154,7 +154,7 @@ class Reloads:
 
     def replaced(self, output: Output, now: Print) -> None:
         """Notes what the file holds now."""
-        self._now[output.name] = now
+        self._held[output.name] = now
 
     def forgive(self, output: Output, parts: Sequence[bytes]) -> None:
         """Takes a debt that was new back, where the text has not come into place."""
@@ -218,12 +218,12 @@ class Reloads:
                     self._remember(name, replace(seen, lingering=look.lingering))
 
     def _unchanged(self, output: Output) -> bool:
-        """Whether the file is again what it was when Asterisk was last told of it.
+        """Whether what was written last is again what Asterisk was told of before.
 
         Only while the process goes on: across a restart Asterisk, too, may have been started.
         """
         before = self._before.get(output.name)
-        return before is not None and before == self._now.get(output.name)
+        return before is not None and before == self._held.get(output.name)
 
     def _wanted(self, output: Output, record: Record) -> Wanted | None:
         if not self._verify or not output.shown_by:
@@ -341,7 +341,7 @@ class Reloads:
         """Ends what is under way and forgets what is known: the store is another."""
         self.close()
         self._before.clear()
-        self._now.clear()
+        self._held.clear()
         self._records.clear()
 
     def close(self) -> None:

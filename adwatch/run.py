@@ -1,6 +1,6 @@
 """The service in the foreground: one loop that does what is due, and sleeps until more is.
 
-Other threads only set the wake event (push, signals, requests) or read a finished status.
+Other threads only wake it (push, signals, requests) or read how the service stands.
 """
 
 from __future__ import annotations

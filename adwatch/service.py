@@ -65,6 +65,7 @@ class Service:
         self.missed: tuple[str, ...] = ()
         """Whom the last reading of everybody changed although the feed had passed over them."""
         self._damaged: StoreError | None = None
+        self._intake: Intake
         self._adopt(parts)
         verify = parts.config.asterisk.verify
         self.reloads = Reloads(parts.outputs, store, parts.pbx, self._now, verify=verify)
@@ -302,7 +303,7 @@ class Service:
         if not batch.full:
             return batch.asked
         here = {entry.guid for entry in batch.entries}
-        return self.store.others(here) | self.store.unsettled() | mapped.keys()
+        return self.store.others(here).union(self.store.unsettled(), mapped)
 
     def _holders(self, mapped: Mapping[str, Candidate]) -> Mapping[str, str]:
         """Who had the numbers that several ask for, where the last outputs alone know it."""

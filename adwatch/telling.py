@@ -89,7 +89,7 @@ class Telling:
         self._letters, self._calm_until = None, 0.0
 
     def rests(self) -> bool:
-        """Whether nothing is wrong or on its way, and only news can alter that just now."""
+        """Whether nothing is wrong or on its way, so that without news nobody has to look yet."""
         busy = self._under_way or self._unwritten or self._letters or self._letters is None
         return not busy and self.clock.now() < self._calm_until
 

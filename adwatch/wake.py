@@ -20,4 +20,4 @@ class Wake:
 
     def wait(self, seconds: float) -> None:
         """Sleeps until somebody wakes, for so long at most."""
-        self._lock.acquire(timeout=seconds)
+        self._lock.acquire(timeout=max(0.0, seconds))

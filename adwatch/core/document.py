@@ -12,8 +12,8 @@ from adwatch.core.render import HEADER, Renderer, RenderError
 from adwatch.core.safe import UnsafeText
 
 Key = tuple[str, str]  # number and GUID, by which peers stand in order
-Print = tuple[int, ...]
-"""Tells one text from another while the process goes on; the first of it is its length."""
+Print = tuple[int | str, int]
+"""Tells one text from another while the process goes on."""
 
 _HEADER: Final = HEADER.encode()
 _PEERS: Final = 128  # of a block, which is put together anew where one of them changes
@@ -21,8 +21,8 @@ _PEERS: Final = 128  # of a block, which is put together anew where one of them 
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """What became of a text since it was published: its print then, and the peers that differ,
-    as they were and as they are.
+    """What becomes of a text: its print before, and the peers that differ, as they were and as
+    they are; or both texts as a whole.
     """
 
     print: Print
@@ -65,7 +65,7 @@ class Document:
         self._new: dict[Key, bytes | None] = {}
         """What the blocks have not yet; None is for what they have no longer."""
         self._faults: dict[str, UnsafeText | RenderError] = {}
-        self._print: Print = len(_HEADER), 0
+        self._print = len(_HEADER), 0
         self._published: Print | None = None
         self._before: dict[Key, bytes] = {}
         """Those that changed since then, as they were."""
@@ -157,7 +157,7 @@ class Document:
         for fragment, sign in ((before, -1), (after, 1)):
             if fragment is not None:
                 size += sign * len(fragment)
-                rest += sign * hash((key, fragment))
+                rest += sign * hash((key[0], fragment))  # whose it is does not show
         self._print = size, rest
         if self._published is not None:
             self._before.setdefault(key, before or b"")

@@ -371,6 +371,18 @@ def test_spoilt_octets_show_also_where_an_entry_is_like_the_one_before(
             assert outcomes[0] == outcomes[1]
 
 
+@pytest.mark.parametrize("tag", range(256))
+def test_an_attribute_is_a_sequence_however_short_it_is(tag: int) -> None:
+    read_entry(written(element, {"cn": [b"a"], "sn": [b"b"]}))
+    dn, attribute = element(4, b"cn=x"), element(tag, b"\4hi")
+    with pytest.raises(DecodeError):
+        read_entry(
+            dn + element(0x30, element(0x30, element(4, b"cn") + b"\x31\3\4\1a") + attribute)
+        )
+    with pytest.raises(DecodeError):
+        read_entry(dn + element(0x30, attribute))
+
+
 def outcome(body: bytes) -> object:
     try:
         return read_entry(body)

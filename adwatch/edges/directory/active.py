@@ -238,6 +238,9 @@ class ActiveDirectory:
             self._links.failed(link, error)
             self._drop()
             raise
+        except BaseException:
+            self._drop()  # the rest of an answer may be on its way
+            raise
         self._links.worked(link)
         return found
 

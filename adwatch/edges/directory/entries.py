@@ -205,8 +205,8 @@ def _entry(data: bytes, at: int, end: int) -> tuple[str, dict[str, list[bytes]]]
 _MOST_NAMES: Final = 1024
 _LONG: Final = 0x84
 _WIDE: Final = b"\x84\0\0\0"  # and then the length
-_NEVER: Final = b"\xff"  # with which no attribute begins
-_Beginnings = tuple[bytes, ...]
+_NEVER: Final[tuple[()]] = ()  # with which nothing begins, as bytes.startswith takes it
+_Beginnings = tuple[bytes | tuple[()], ...]
 _NONE: Final[_Beginnings] = (_NEVER,) * 256
 _NOTHING: Final = ("", _NONE, _NONE)
 _FOLLOWS: Final[dict[str, tuple[str, _Beginnings, _Beginnings]]] = {}
@@ -220,7 +220,7 @@ def _beginnings(name: bytes, wide: bytes) -> _Beginnings:
     Its name and its length tell all that stands there. `wide` are the octets before a SEQUENCE's
     or a SET's length.
     """
-    found = list(_NONE)
+    found: list[bytes | tuple[()]] = list(_NONE)
     if len(name) < _SHORT:
         head = bytes((_OCTETS, len(name))) + name + bytes((_SET,)) + wide
         for value in range(_SHORT - 2 - len(head) - 3):

@@ -241,6 +241,8 @@ class Session:
         (RFC 4511, 4.1.1.1). So the same answer has the same octets, and is decoded once.
         """
         new = not self._buffer
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug(line("search", base="", scope=BASE, attribute=attribute))
         self._write(root_request(attribute))
         if new and not self._receive(time.monotonic() + self._security.timeout_s):
             raise self._lost(TimeoutError())

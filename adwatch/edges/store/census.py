@@ -11,8 +11,7 @@ from adwatch.edges.store.outbox import Outbox
 
 _AT_ONCE: Final = 500
 
-# A peer is served as its user asks for it, in every output. Who has no row here is settled too:
-# it asks for nothing, and nobody held anything against it.
+# All but those who are served exactly what they ask for, in every output, or ask for nothing.
 _UNSETTLED: Final = """
     SELECT c.guid FROM candidates c LEFT JOIN served s ON s.guid = c.guid
     WHERE COALESCE(c.peer, '') <> COALESCE(s.peer, '') OR COALESCE(s.refused, '{}') <> '{}'
@@ -56,7 +55,7 @@ class Census(Outbox):
         return float(found[0][0]) if found[0][0] is not None else None
 
     def each_served(self) -> Iterator[Served]:
-        """Every peer served, some at a time; nothing may be written meanwhile."""
+        """Every peer served, some at a time."""
         last, sql = "", "SELECT * FROM served WHERE guid > ? ORDER BY guid LIMIT ?"
         while found := self._rows(sql, (last, _AT_ONCE)):
             yield from map(rows.served, found)

@@ -218,7 +218,8 @@ class Tally:
     ) -> Iterator[Iterator[Sequence[Any]]]:
         """The rows to insert in a table, each counted as it is taken: quicker than by a trigger.
 
-        Only within a transaction, which gives the trigger back where it fails.
+        Only within a transaction, which has to be rolled back where it fails: that gives back the
+        trigger and the sum.
         """
         trigger = f"step_{table}_INSERT"
         db.execute(f"DROP TRIGGER temp.{trigger}")
