@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class _Block:
 
     def __init__(self, ordered: Sequence[tuple[Key, bytes]]) -> None:
         self.keys = [key for key, _ in ordered]
-        self.sizes = [len(fragment) for _, fragment in ordered]
+        self.sizes = array("L", [len(fragment) for _, fragment in ordered])
         self.text = b"".join([fragment for _, fragment in ordered])
 
     def fragments(self) -> dict[Key, bytes]:

@@ -112,7 +112,7 @@ def test_invalid_filter(
         return made, context
 
     monkeypatch.setattr(ActiveDirectory, "_second_session", counted)
-    monkeypatch.setattr(push, "_ANYTHING", "(cn=*)")
+    monkeypatch.setattr(push, "ANYTHING", "(cn=*)")
     caplog.set_level("INFO", "adwatch")
     goes_on_without_push(dc, follow, user, tried)
     assert caplog.text.count("push_lost") == 1

@@ -15,7 +15,7 @@ from uuid import UUID
 from adwatch.core.ldapfilter import escape, guid_clause
 from adwatch.core.words import line
 from adwatch.edges.directory.entries import read_sequence, sequence
-from adwatch.edges.directory.requests import Control
+from adwatch.edges.directory.requests import ANYTHING, Control
 from adwatch.edges.directory.session import (
     BASE,
     SHOW_DELETED,
@@ -36,7 +36,6 @@ _INSUFFICIENT_ACCESS: Final = 50
 # adminLimitExceeded, busy, unavailable: of the server's state, and not of what was asked.
 LATER: Final = frozenset({11, 51, 52})
 _NO_OBJECT: Final = 32
-_ANYTHING: Final = "(objectClass=*)"
 # No object has the nil GUID, so DirSync answers with a cookie alone (5 ms at 20,000 users).
 _NOTHING: Final = guid_clause(str(UUID(int=0)))
 
@@ -72,13 +71,13 @@ def read_root(session: Session) -> Root:
         "namingContexts",
         "supportedControl",
     ]
-    row = only(session, session.search("", BASE, _ANYTHING, wanted))
+    row = only(session, session.search("", BASE, ANYTHING, wanted))
     service = row.text("dsservicename")
     if not service or not row.text("defaultnamingcontext"):
         raise DirectoryError(
             f"{session.url} is no Active Directory domain controller", "name one in directory"
         )
-    settings = only(session, session.search(service, BASE, _ANYTHING, ["invocationId"]))
+    settings = only(session, session.search(service, BASE, ANYTHING, ["invocationId"]))
     invocation = settings.values.get("invocationid")
     if not invocation:
         raise DirectoryError(
@@ -124,7 +123,7 @@ def read_progress(session: Session, context: str) -> dict[str, int]:
 
     Empty where this one never replicated, or the account may not see it.
     """
-    row = only(session, session.search(context, BASE, _ANYTHING, ["replUpToDateVector"]))
+    row = only(session, session.search(context, BASE, ANYTHING, ["replUpToDateVector"]))
     octets = row.values.get("repluptodatevector")
     try:
         return read_vector(octets[0]) if octets else {}
@@ -154,7 +153,7 @@ class DirSync:
 
         Raises LdapError where the server does not take the cookie.
         """
-        return self._ask(session, cookie, _ANYTHING)
+        return self._ask(session, cookie, ANYTHING)
 
     def names(self, session: Session, guid: str) -> bool:
         """Whether a DirSync from the beginning shows the object `guid` at all."""
@@ -211,7 +210,7 @@ def sees_deletions(session: Session, naming_context: str) -> bool:
     base = f"CN=Deleted Objects,{naming_context}"
     controls: list[Control] = [(SHOW_DELETED, True, None)]
     try:
-        rows = list(session.search(base, BASE, _ANYTHING, ["objectClass"], controls=controls))
+        rows = list(session.search(base, BASE, ANYTHING, ["objectClass"], controls=controls))
     except LdapError as error:
         if error.code not in (_NO_OBJECT, _INSUFFICIENT_ACCESS):
             raise

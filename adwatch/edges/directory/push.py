@@ -15,13 +15,13 @@ from typing import Final
 from adwatch.core.pace import REFUSED_S, delay
 from adwatch.core.words import line
 from adwatch.edges.directory import entries
+from adwatch.edges.directory.requests import ANYTHING
 from adwatch.edges.directory.session import BASE, SHOW_DELETED, SUBTREE, Session
 from adwatch.errors import CredentialsError, DirectoryError
 
 log = logging.getLogger(__name__)
 
 NOTIFICATION: Final = "1.2.840.113556.1.4.528"
-_ANYTHING: Final = "(objectClass=*)"
 _PROVE_ALIVE_S: Final = 240  # MaxConnIdleTime is 900 s (KB 315071)
 _ANSWER_S: Final = 10
 
@@ -81,14 +81,14 @@ class Push(Thread):
 
     def _listen(self, session: Session, context: str) -> None:
         controls = [(NOTIFICATION, True, None), (SHOW_DELETED, True, None)]
-        number = session.send(context, SUBTREE, _ANYTHING, ["objectGUID"], controls)
-        proof = session.send("", BASE, _ANYTHING, ["1.1"], [])
+        number = session.send(context, SUBTREE, ANYTHING, ["objectGUID"], controls)
+        proof = session.send("", BASE, ANYTHING, ["1.1"], [])
         while not self._ended.is_set():
             message = session.next_message(_ANSWER_S if proof else _PROVE_ALIVE_S)
             if message is None and proof:
                 raise DirectoryError(f"{session.url}: no answer within {_ANSWER_S} s")
             if message is None:
-                proof = session.send("", BASE, _ANYTHING, ["1.1"], [])
+                proof = session.send("", BASE, ANYTHING, ["1.1"], [])
             elif message.id == number and message.tag == entries.SEARCH_DONE:
                 result = entries.read_result(message.body)
                 raise DirectoryError(f"{session.url} ended push: {result.code} {result.text}")

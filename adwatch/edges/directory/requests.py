@@ -13,6 +13,7 @@ from ldap3.utils.asn1 import encode
 from adwatch.edges.directory import entries
 
 ROOT_NUMBER: Final = 2**31 - 1  # the largest there is; ldap3 counts up from 1
+ANYTHING: Final = "(objectClass=*)"
 _BASE: Final = 0  # the scope baseObject (RFC 4511, 4.5.1.2)
 _OFTEN: Final = 500  # a filter that is longer names objects, and does not come again
 
@@ -37,7 +38,7 @@ def search_request(
 @lru_cache(maxsize=4)
 def root_request(attribute: str) -> bytes:
     """A search of the rootDSE for one attribute, always with the same number."""
-    return search_request(ROOT_NUMBER, "", _BASE, "(objectClass=*)", (attribute,))
+    return search_request(ROOT_NUMBER, "", _BASE, ANYTHING, (attribute,))
 
 
 @lru_cache(maxsize=32)

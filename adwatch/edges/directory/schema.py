@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from adwatch.core.ldapfilter import escape
+from adwatch.edges.directory.requests import ANYTHING
 from adwatch.edges.directory.session import BASE, SIZE_LIMIT_EXCEEDED, SUBTREE, LdapError, Session
 
 _USERS = "(objectCategory=person)(objectClass=user)"
@@ -20,7 +21,7 @@ def unknown(session: Session, names: Iterable[str]) -> dict[str, str]:
 
     An option behind a name (`userCertificate;binary`) is no part of it.
     """
-    (root,) = session.search("", BASE, "(objectClass=*)", ["schemaNamingContext"])
+    (root,) = session.search("", BASE, ANYTHING, ["schemaNamingContext"])
     base = root.text("schemanamingcontext")
     wanted = {name.lower(): name for name in (full.partition(";")[0] for full in names)}
     either = "".join(f"(lDAPDisplayName={escape(name)})" for name in wanted)

@@ -22,7 +22,13 @@ from ldap3.core.exceptions import LDAPException
 from adwatch.core.words import line
 from adwatch.edges.directory import entries
 from adwatch.edges.directory.bind import Identity, Outcome, bind, refusal
-from adwatch.edges.directory.requests import ROOT_NUMBER, Control, root_request, search_request
+from adwatch.edges.directory.requests import (
+    ANYTHING,
+    ROOT_NUMBER,
+    Control,
+    root_request,
+    search_request,
+)
 from adwatch.edges.directory.security import Security, mend_certificate
 from adwatch.edges.directory.wire import Tls, keep_alive
 from adwatch.errors import CertificateError, DirectoryError
@@ -242,7 +248,7 @@ class Session:
         """
         new = not self._buffer
         if log.isEnabledFor(logging.DEBUG):
-            log.debug(line("search", base="", scope=BASE, attribute=attribute))
+            log.debug(line("search", base="", scope=BASE, filter=ANYTHING))
         self._write(root_request(attribute))
         if new and not self._receive(time.monotonic() + self._security.timeout_s):
             raise self._lost(TimeoutError())
