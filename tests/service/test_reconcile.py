@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from service.test_turn import Site
 
+from adwatch.core.render import Renderer
 from adwatch.edges.store import Store
 from adwatch.edges.store.census import Census
+from adwatch.turn import Turn
 
 LOGINS = "abcdefgh"
 TABLES = {
@@ -116,4 +118,22 @@ def test_it_mends_what_the_store_has_otherwise_than_the_users_want_it(tmp_path: 
     site.turn("reconcile")
     assert site.numbers() == ["100", "101", "102"]
     assert site.service.store.count() == 3
+    site.stop()
+
+
+def test_another_version_judges_every_peer_anew_at_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path)
+    site.users(3)
+    site.turn()
+    refusal = Renderer.refusal
+    monkeypatch.setattr("adwatch.output.__version__", "next")
+    monkeypatch.setattr(
+        Renderer, "refusal", lambda one, peer: "odd" if peer.key == "101" else refusal(one, peer)
+    )
+    service = site.start()
+    service.publish(Turn())
+    assert site.numbers() == ["100", "102"]
+    assert [one.reason for one in service.store.rejections()] == ["odd"]
     site.stop()
