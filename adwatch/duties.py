@@ -1,19 +1,25 @@
-"""What the loop does beside reading the users: reloads of Asterisk, and the contacts.
+"""What the loop does beside reading the users: reloads of Asterisk, the contacts, its memory.
 
-Each takes the pace as it is and gives it as it is then; what fails stays owed.
+Reloads and contacts take the pace as it is and give it as it is then; what fails stays owed.
 """
 
 from __future__ import annotations
 
 import random
 import time
+from typing import Final
 
 from adwatch.contacts import Contacts
 from adwatch.core.pace import Pace
 from adwatch.core.tally import Tally
+from adwatch.edges.memory import give_back
 from adwatch.errors import AdwatchError, NotTakenError, StoreError
 from adwatch.reloads import Reloads
+from adwatch.service import Service
 from adwatch.troubles import Troubles
+from adwatch.turn import Turn
+
+_MANY: Final = 1000  # changes, whose peers leave holes in memory that are worth a second
 
 
 def look_after_reload(pace: Pace, reloads: Reloads, troubles: Troubles, tally: Tally) -> Pace:
@@ -55,3 +61,13 @@ def look_after_contacts(pace: Pace, contacts: Contacts, troubles: Troubles) -> P
     except AdwatchError as error:
         troubles.told("contacts", error)
         return pace.contacts_failed(now, random.random())  # noqa: S311
+
+
+def let_go(service: Service, turn: Turn) -> None:
+    """Gives back to the system what a reading of everybody needed, once its turn is done with."""
+    full, many = turn.full, len(turn.changes) > _MANY
+    del turn  # whose changes hold the peers
+    if full:
+        if many:
+            service.publisher.gather()
+        give_back()

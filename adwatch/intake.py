@@ -29,11 +29,8 @@ class Intake:
         self._progress = progress
         self._ahead: dict[str, Candidate] = {}
         self._same: set[str] = set()
-
-    @property
-    def narrowed(self) -> bool:
-        """Whether anybody was the same, and is left out of what is `mapped`."""
-        return bool(self._same)
+        self.narrowed = False
+        """Whether anybody was the same, and left out of what was `mapped`."""
 
     def take(self, entry: Entry) -> Entry:
         """Takes a user of a reading of everybody; gives what is to be kept of its entry."""
@@ -51,8 +48,10 @@ class Intake:
     def mapped(self, batch: Batch) -> dict[str, Candidate]:
         """What became of the users of a batch, but for those that are the same; once."""
         ahead, self._ahead = self._ahead, {}
+        same, self._same = self._same, set()
+        self.narrowed = bool(same)
         return {
             entry.guid: ahead.get(entry.guid) or self._mapper.candidate(entry, batch.at)
             for entry in batch.entries
-            if entry.guid not in self._same
+            if entry.guid not in same
         }

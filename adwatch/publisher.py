@@ -102,6 +102,18 @@ class Publisher:
         self._documents.clear()
         self._whole.clear()
 
+    def gather(self) -> None:
+        """Makes the documents anew, so that they lie close together in memory.
+
+        After a first reading they stand between what it needed and needs no more, none of which
+        can be given back for that.
+        """
+        if self._documents:
+            self.forget()
+            self._begin(self._store.each_served())
+            for output in self._outputs:
+                output.renderer.forget()
+
     def look(self, turn: Turn) -> None:
         """Owes every output again that is not as it was written."""
         for output in self._outputs:

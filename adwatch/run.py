@@ -20,9 +20,8 @@ from adwatch.core.model import Debt
 from adwatch.core.pace import NEVER, SAVED_S, SHARE, Pace
 from adwatch.core.tally import Tally
 from adwatch.core.words import line
-from adwatch.duties import look_after_contacts, look_after_reload
+from adwatch.duties import let_go, look_after_contacts, look_after_reload
 from adwatch.edges.control import Lock, Server
-from adwatch.edges.memory import give_back
 from adwatch.edges.signals import Signals, exit_by
 from adwatch.edges.systemd import Systemd
 from adwatch.edits import Edition, Edits
@@ -198,7 +197,7 @@ class Runner:
             self._pace = self._pace.retried(time.monotonic())
         how = self._pace.reads(time.monotonic())
         if how:
-            self._turn(how)
+            let_go(self._service, self._turn(how))
         if self._pace.prefers(time.monotonic()):
             self._service.directory.prefer()
             self._pace = self._pace.looked_for_better(time.monotonic(), random.random())  # noqa: S311
@@ -260,7 +259,6 @@ class Runner:
             self._refusal.over()
             if turn.full:
                 self._health.last_reconcile = wall
-                give_back()
             if how == "compare":
                 self._pace = self._pace.compared(now, took=now - begun)
                 saved = self._pace.funds_at(now)

@@ -84,3 +84,18 @@ def test_a_copy_that_is_gone_after_a_failed_write_is_written_again(
     assert site.turn().exit_code == 0
     assert copy.read_bytes() == site.path.read_bytes()
     assert service.publisher.is_current(service.outputs[0])
+
+
+def test_outputs_that_were_gathered_are_the_same_and_follow_changes(site: Site) -> None:
+    service, dns = started(site, 4)
+    before = site.path.read_text(), site.path.stat().st_ino
+    service.publisher.gather()
+    assert site.turn().exit_code == 0
+    assert (site.path.read_text(), site.path.stat().st_ino) == before
+    site.domain.modify(dns[1], telephoneNumber="500")
+    site.domain.delete(dns[2])
+    assert site.turn().exit_code == 0
+    assert site.numbers() == ["100", "103", "500"]
+    assert site.path.read_text() == service.publisher.text(
+        service.outputs[0], service.store.served()
+    )
