@@ -188,10 +188,13 @@ class Publisher:
         left = self._left(output)
         before = had if had and known else (None, None)
         for path, old, new in zip((output.path, copy), before, left, strict=True):
-            # All of a stamp but its end, the time of the inode's change, outlasts the renaming.
-            ours = new is not None and (new == old or new[:-1] == written.get(path))
-            if not ours and asterisk.differs(path, parts):
+            mine = written.get(path)
+            sure = mine.sure if mine is not None else new is not None and new == old
+            stands = mine is None or mine.stands(path)
+            if not stands or (not sure and asterisk.differs(path, parts)):
+                self._stamps[output.name] = None  # which the next look takes for another's doing
                 return changed, ""
+        self._stamps[output.name] = left[0]
         self._whole[output.name] = left
         document.published()
         return changed, self._mark(output, left)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from service.test_turn import Site
@@ -99,3 +100,28 @@ def test_outputs_that_were_gathered_are_the_same_and_follow_changes(site: Site) 
     assert site.path.read_text() == service.publisher.text(
         service.outputs[0], service.store.served()
     )
+
+
+@pytest.mark.parametrize("what", ["mode", "text"])
+def test_another_hand_that_is_there_before_anybody_looks_is_noticed(
+    site: Site, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    service, _ = started(site, 2)
+    real = asterisk.replace
+
+    def followed(path: Path, *rest: Any, **more: Any) -> asterisk.Written:
+        written = real(path, *rest, **more)
+        if path == site.path and what == "mode":
+            path.chmod(0o666)
+        elif path == site.path:
+            path.write_bytes(path.read_bytes().replace(b"[101]", b"[999]"))
+        return written
+
+    site.domain.add_user("third", telephoneNumber="300")
+    with monkeypatch.context() as patched:
+        patched.setattr("adwatch.edges.asterisk.replace", followed)
+        service.turn()
+    assert service.restore().wrote
+    assert site.numbers() == ["100", "101", "300"]
+    assert site.path.stat().st_mode & 0o777 == 0o640
+    assert not service.restore().wrote

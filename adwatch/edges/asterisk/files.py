@@ -9,6 +9,7 @@ import pwd
 import re
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +18,27 @@ from adwatch.errors import OutputError
 _VECTORS: Final = 64  # at once; Linux takes 1,024
 _COARSE: Final = 5  # CLOCK_REALTIME_COARSE of Linux, which Python gives no name
 
-Written = tuple[int, ...] | None
-"""What begins the stamp of a file for as long as nobody writes to it: its device, inode, size and
-time of writing. None where a later writing might have the same.
-"""
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How a file was left that was written. Without `sure`, a later writing may look the same."""
+
+    marks: tuple[int, ...]
+    sure: bool
+
+    def stands(self, path: Path) -> bool:
+        """Whether what is there now looks the same: neither its text, mode nor owner is another."""
+        try:
+            return _marks(path.stat()) == self.marks
+        except OSError:
+            return False
+
+
+def _marks(found: os.stat_result) -> tuple[int, ...]:
+    """All that renaming a file leaves as it was."""
+    which = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return *which, found.st_mode, found.st_uid, found.st_gid
+
 
 _SECTION: Final = re.compile(r"(?m)^\[([^\]\r\n]+)\]")
 
@@ -90,7 +108,7 @@ def replace(
         _sync_directory(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
-    return (made.st_dev, made.st_ino, made.st_size, made.st_mtime_ns) if sure else None
+    return Written(_marks(made), sure)
 
 
 def _write(descriptor: int, parts: Iterable[bytes]) -> None:
