@@ -169,7 +169,7 @@ class Publisher:
             parts = document.parts()
         had = self._whole.pop(output.name, None)
         since = document.since() if had and had == self._left(output) else None
-        known = since is not None
+        known = had if had and since else (None, None)
         if since is not None:
             other = other_copy = since.print != document.print()
         else:
@@ -186,8 +186,7 @@ class Publisher:
                 copy, parts, output.mode, output.owner, like=output.path
             )
         left = self._left(output)
-        before = had if had and known else (None, None)
-        for path, old, new in zip((output.path, copy), before, left, strict=True):
+        for path, old, new in zip((output.path, copy), known, left, strict=True):
             mine = written.get(path)
             sure = mine.sure if mine is not None else new is not None and new == old
             stands = mine is None or mine.stands(path)

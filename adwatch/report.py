@@ -156,8 +156,7 @@ def _directory(service: Service, health: Health, now: float) -> dict[str, Any]:
         "why": reach.why or None,
         "push": reach.push,
         "connected_since": moment(reach.connected_since),
-        "last_success": moment(health.last_success),
-        "lag_seconds": lag(health, now),
+        **times(health, now),
         "last_reconcile": moment(health.last_reconcile),
         "sees_deletions": reach.sees_deletions,
         "certificate_ends": moment(_certificate_end(reach.certificate_ends)),
@@ -168,9 +167,11 @@ def _directory(service: Service, health: Health, now: float) -> dict[str, Any]:
     }
 
 
-def lag(health: Health, now: float) -> float | None:
-    """Seconds since the directory was read, None where it never was."""
-    return round(max(0.0, now - health.last_success), 3) if health.last_success else None
+def times(health: Health, now: float) -> dict[str, Any]:
+    """What of the directory's status becomes another by time alone."""
+    read = health.last_success
+    lag = round(max(0.0, now - read), 3) if read else None
+    return {"last_success": moment(read), "lag_seconds": lag}
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,7 @@ from typing import Any
 
 from adwatch.core.incidents import Incident
 from adwatch.core.model import Reach
-from adwatch.report import Health, lag, moment, status
+from adwatch.report import Health, status, times
 from adwatch.service import Service
 
 
@@ -32,14 +32,10 @@ class Standing:
 
     def now(self) -> dict[str, Any]:
         """The object of `status --json` but for the trace; empty before the first one is made."""
-        said, health = self._said, self._health
+        said = self._said
         if not said:
             return {}
-        times = {
-            "last_success": moment(health.last_success),
-            "lag_seconds": lag(health, time.time()),
-        }
-        return {**said, "directory": {**said["directory"], **times}}
+        return {**said, "directory": {**said["directory"], **times(self._health, time.time())}}
 
     def traced(self) -> dict[str, Any]:
         """The same with what the parts of turns took."""

@@ -275,9 +275,9 @@ class ActiveDirectory:
         take: Take | None,
         also: frozenset[str],
     ) -> Batch:
-        begun = time.monotonic()
-        usn = self._gate(link)
-        took = {"gate": time.monotonic() - begun}
+        took: dict[str, float] = {}
+        with timed(took, "gate"):
+            usn = self._gate(link)
         stale = self._stale(link, since, usn)
         if since is None or stale:
             log.info(line("full_read", why=stale or "a comparison of everything is due"))
