@@ -114,6 +114,7 @@ def next_edition(before: Edition, config: Config, store: Store) -> Edition:
     if files_changed or _asks(config, mapper) != _asks(was, old.mapper):
         directory = _tried(config, make_directory(config, mapper, store.cursor), directory)
     parts = Parts(config, directory, mapper, key, outputs, pbx)
+    web = _going_on(before.web, web)  # last, for nothing refuses the edit any more
     return Edition(parts, proof_reader(config), telling, web, agi, contents, changed)
 
 
@@ -150,6 +151,14 @@ def _openable(config: Config, web: Web | None) -> Web | None:
             web.gate.token()
         except AdwatchError as error:
             raise config.fault(("http", "token_file"), str(error)) from error
+    return web
+
+
+def _going_on(before: Web | None, web: Web | None) -> Web | None:
+    """The server before, which lets in whom the next one would, where the address is the same."""
+    if before and web and (before.host, before.port) == (web.host, web.port):
+        before.admit(web.gate)
+        return before
     return web
 
 

@@ -106,7 +106,10 @@ class Listeners:
             yield name, fault
 
     def change(self, listeners: Mapping[str, Listener | None]) -> None:
-        """Goes on with other listeners; those that are the same go on listening."""
+        """Goes on with other listeners; those that are the same go on listening.
+
+        One that does not listen yet is tried at once, for what it lacked may be there now.
+        """
         before = self._listeners
         self._listeners = {name: one for name, one in listeners.items() if one is not None}
         for name in before.keys() | self._listeners.keys():
@@ -114,7 +117,8 @@ class Listeners:
                 if name in before:
                     self._close(name, before[name])
                 self._due.pop(name, None)
-        self._due = {name: self._due.get(name, 0.0) for name in self._listeners}
+        listening = self.listening
+        self._due = {name: NEVER if name in listening else 0.0 for name in self._listeners}
         self._failures = {name: self._failures.get(name, 0) for name in self._listeners}
 
     def _close(self, name: str, listener: Listener) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from threading import active_count
 
 import pytest
-from edges.test_web import MODIFIED, Site
+from edges.test_web import LOOPBACK, MODIFIED, Site
 from program import wait_for
 
 from adwatch.core.page import Asked, Document
-from adwatch.edges.web import News, View, Web, server, stream
+from adwatch.edges.web import Gate, News, View, Web, server, stream
 
 EVENTS = Document("text/event-stream", b"")
 
@@ -179,3 +179,23 @@ def test_a_view_that_fails_costs_no_place(stage: Stage, monkeypatch: pytest.Monk
         assert reader.recv(1) == b""
     assert places(web) == 16
     wait_for("the guest's place", lambda: web._guests._value == 64)
+
+
+def test_whoever_follows_has_to_pass_another_gate(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "_TICK_S", 0.05)
+    web = stage.begin()
+    with stage.reader() as one:
+        stage.tell("data: before\n\n")
+        heard(one, b"before")
+        web.admit(web.gate)
+        stage.tell("data: the same gate\n\n")
+        heard(one, b"the same gate")
+        web.admit(Gate(LOOPBACK, lambda: "s3cret"))
+        stage.tell("data: another\n\n")
+        assert rest(one).endswith(b"0\r\n\r\n")
+    with stage.reader() as stranger:
+        assert rest(stranger).startswith(b"HTTP/1.1 401 ")
+    with stage.reader(b"Authorization: Bearer s3cret\r\n") as guest:
+        heard(guest, b"another")

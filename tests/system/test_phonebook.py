@@ -6,7 +6,9 @@ import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -232,6 +234,7 @@ def test_who_is_let_in_and_what_check_says_of_it(install: Callable[..., Phone]) 
     assert phone.get("/phonebook.vcf") == (0, b"")
     (adwatch.folder / "elsewhere").rename(token)
     wait_for("the book", lambda: phone.get("/phonebook.vcf")[0] == 200)
+    wait_for("online", lambda: online(adwatch))
     assert (
         "served by the running adwatch; let in: 127.0.0.0/8" in adwatch("check", "--offline").stdout
     )
@@ -242,6 +245,51 @@ def test_who_is_let_in_and_what_check_says_of_it(install: Callable[..., Phone]) 
     log = adwatch.log.read_text()
     assert "path=/phonebook.vcf" in log
     assert "s3cret" not in log
+
+
+def test_an_edit_of_who_is_let_in_refuses_nobody_a_connection(
+    install: Callable[..., Phone],
+) -> None:
+    phone = install(http="  token_file: token", token="first")
+    adwatch = phone.adwatch
+    token = adwatch.folder / "token"
+    token.write_text("first")
+    adwatch.start()
+    wait_for("the book", lambda: phone.get("/phonebook.vcf")[0] == 200)
+    port, refused, over = int(phone.url.rpartition(":")[2]), [], Event()
+
+    def call() -> None:
+        while not over.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", port), 10) as connection:
+                    connection.sendall(b"GET /phonebook.vcf HTTP/1.0\r\n\r\n")
+                    while connection.recv(4096):
+                        pass
+            except OSError as error:
+                refused.append(error)
+
+    with ThreadPoolExecutor() as pool:
+        caller = pool.submit(call)
+        try:
+            token.write_text("second")
+            phone.token = "second"
+            wait_for("the new token", lambda: phone.get("/phonebook.vcf")[0] == 304)
+            wait_for("the edit", lambda: edits(adwatch) == 1)
+            text = adwatch.config.read_text()
+            adwatch.config.write_text(text.replace("127.0.0.0/8", "192.0.2.0/24"))
+            wait_for("kept out", lambda: phone.get("/phonebook.vcf")[0] == 403)
+            adwatch.config.write_text(text)
+            wait_for("let in", lambda: phone.get("/phonebook.vcf")[0] == 304)
+        finally:
+            over.set()
+        caller.result()
+    assert not refused
+    assert "http" in adwatch.status()["listens"]
+
+
+def edits(adwatch: Adwatch) -> int:
+    """How many it has taken."""
+    return adwatch.log.read_text().count("event=configured")
 
 
 def test_a_port_that_somebody_holds_is_taken_when_it_comes_free(

@@ -35,7 +35,7 @@ _FOLLOWERS: Final = 16  # of answers that go on; whoever comes later is asked to
 
 @dataclass(slots=True)
 class Web:
-    """Listens on one address. `show()` replaces what is shown, in one step."""
+    """Listens on one address. `show()` replaces what is shown and `admit()` who is let in."""
 
     host: str
     port: int
@@ -43,6 +43,7 @@ class Web:
     _views: Mapping[str, View] = field(default_factory=dict)
     _socket: socket.socket | None = None
     _closed: Event = field(default_factory=Event)
+    _dismissed: Event = field(default_factory=Event)
     _guests: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_GUESTS))
     _strangers: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_STRANGERS))
     _followers: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_FOLLOWERS))
@@ -50,6 +51,16 @@ class Web:
     def show(self, views: Mapping[str, View]) -> None:
         """What is shown from now on, by path."""
         self._views = views
+
+    def admit(self, gate: Gate) -> None:
+        """Who is let in from now on; whoever follows an answer has to come again, and pass."""
+        if gate is not self.gate:
+            self.gate = gate  # first, for whoever comes from now on is not dismissed
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        dismissed, self._dismissed = self._dismissed, Event()
+        dismissed.set()
 
     def open(self) -> None:
         """Begins to listen. Raises AdwatchError where the address or the token can't be had."""
@@ -67,7 +78,7 @@ class Web:
                 f"http can't listen on {self.host} port {self.port}: {error.strerror or error}",
                 "end what listens there, or choose another address in http.listen",
             ) from error
-        self._closed = Event()  # those who still follow keep the one before
+        self._closed = Event()
         work = (self._socket, self._closed)
         Thread(target=self._accept, args=work, name="http", daemon=True).start()
 
@@ -77,6 +88,7 @@ class Web:
         Those that go on are ended by theirs.
         """
         self._closed.set()
+        self._dismiss()
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)  # or accept() would go on waiting
@@ -94,16 +106,16 @@ class Web:
                     failing = True
                     log.warning(line("http", cause=error))
                 continue
-            self._take(connection, address[0], closed)
+            self._take(connection, address[0])
 
-    def _take(self, connection: socket.socket, address: str, closed: Event) -> None:
+    def _take(self, connection: socket.socket, address: str) -> None:
         """Has a connection served on a thread of its own, once there is a place for it."""
         known = self.gate.knows(address)
         room = self._guests if known else self._strangers
         if not room.acquire(blocking=known):
             connection.close()
             return
-        work = (connection, address, room, closed)
+        work = (connection, address, room, self._dismissed)
         try:
             Thread(target=self._serve, args=work, name="http", daemon=True).start()
         except RuntimeError as error:  # as many threads as the system allows
@@ -112,7 +124,7 @@ class Web:
             room.release()
 
     def _serve(
-        self, connection: socket.socket, address: str, room: BoundedSemaphore, closed: Event
+        self, connection: socket.socket, address: str, room: BoundedSemaphore, dismissed: Event
     ) -> None:
         talk = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_MOST)
         follow = None
@@ -123,7 +135,7 @@ class Web:
                 finally:
                     room.release()
                 if follow is not None:
-                    stream(connection, talk, follow, closed)
+                    stream(connection, talk, follow, dismissed)
                     _linger(connection)
         except OSError as error:  # gone, or too slow
             log.debug(line("http", peer=address, cause=error))
@@ -164,34 +176,35 @@ class Web:
         return follow
 
     def _answer(self, request: Request, address: str) -> Answer:
-        views = self._views
+        gate, views = self.gate, self._views
         view = views.get(request.path)
         cookie = f"adwatch-{self.port}"  # a browser tells no ports apart
-        kept_out = self._kept_out(request, address, cookie, view)
+        kept_out = _kept_out(gate, request, address, cookie, view)
         if kept_out is not None:
             return kept_out
         if view is None:
             return refused(404, "There is only:\n" + "\n".join(sorted(views)))
-        if not view.open and not self.gate.answers_to(request.host, page=view.page):
+        if not view.open and not gate.answers_to(request.host, page=view.page):
             return said(421, address)
         if request.method not in view.methods:
             return said(405, address, ("Allow", ", ".join(view.methods)))
-        if view.page and self.gate.token and "token" in request.query and request.method == "GET":
-            return signed_in(request, self.gate.sign_in(cookie))
+        if view.page and gate.token and "token" in request.query and request.method == "GET":
+            return signed_in(request, gate.sign_in(cookie))
         return shown(view, request, address)
 
-    def _kept_out(
-        self, request: Request, address: str, cookie: str, view: View | None
-    ) -> Answer | None:
-        """Why a visitor is not let in, None where it is."""
-        if not self.gate.knows(address):
-            return said(403, address)
-        try:
-            if (view is not None and view.open) or self.gate.trusts(request, cookie):
-                return None
-        except AdwatchError:
-            return said(503, address)
-        return said(401, address, ("WWW-Authenticate", 'Basic realm="adwatch"'))
+
+def _kept_out(
+    gate: Gate, request: Request, address: str, cookie: str, view: View | None
+) -> Answer | None:
+    """Why a visitor is not let in, None where it is."""
+    if not gate.knows(address):
+        return said(403, address)
+    try:
+        if (view is not None and view.open) or gate.trusts(request, cookie):
+            return None
+    except AdwatchError:
+        return said(503, address)
+    return said(401, address, ("WWW-Authenticate", 'Basic realm="adwatch"'))
 
 
 def _read(
