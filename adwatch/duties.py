@@ -17,7 +17,6 @@ from adwatch.errors import AdwatchError, NotTakenError, StoreError
 from adwatch.reloads import Reloads
 from adwatch.service import Service
 from adwatch.troubles import Troubles
-from adwatch.turn import Turn
 
 _MANY: Final = 1000  # changes, whose peers leave holes in memory that are worth a second
 
@@ -63,11 +62,12 @@ def look_after_contacts(pace: Pace, contacts: Contacts, troubles: Troubles) -> P
         return pace.contacts_failed(now, random.random())  # noqa: S311
 
 
-def let_go(service: Service, turn: Turn) -> None:
-    """Gives back to the system what a reading of everybody needed, once its turn is done with."""
-    full, many = turn.full, len(turn.changes) > _MANY
-    del turn  # whose changes hold the peers
-    if full:
-        if many:
+def let_go(service: Service, changes: int | None) -> None:
+    """Gives back to the system what a reading of everybody needed, once nobody holds its turn.
+
+    `changes` are so many as it found; None where nobody read everybody.
+    """
+    if changes is not None:
+        if changes > _MANY:
             service.publisher.gather()
         give_back()

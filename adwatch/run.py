@@ -76,6 +76,7 @@ class Runner:
         self._standing = Standing(service, self._health)
         self._refusal = Refusal(service.store, edition.proof)
         self._listening = self._resumed = False
+        self._found: int | None = None
         self._alive_at = time.monotonic()
         self._remembered_at = 0.0
         self._connected_since = 0.0
@@ -195,9 +196,10 @@ class Runner:
             self._pace = self._pace.woken(time.monotonic())
         if self._refusal.another():
             self._pace = self._pace.retried(time.monotonic())
-        how = self._pace.reads(time.monotonic())
-        if how:
-            let_go(self._service, self._turn(how))
+        if how := self._pace.reads(time.monotonic()):
+            self._turn(how)
+        let_go(self._service, self._found)
+        self._found = None
         if self._pace.prefers(time.monotonic()):
             self._service.directory.prefer()
             self._pace = self._pace.looked_for_better(time.monotonic(), random.random())  # noqa: S311
@@ -258,7 +260,7 @@ class Runner:
             self._look_after_connection(turn, now)
             self._refusal.over()
             if turn.full:
-                self._health.last_reconcile = wall
+                self._health.last_reconcile, self._found = wall, len(turn.changes)
             if how == "compare":
                 self._pace = self._pace.compared(now, took=now - begun)
                 saved = self._pace.funds_at(now)
