@@ -8,7 +8,7 @@ import pytest
 
 from adwatch.core.model import Batch, Candidate, Change, Cursor, Peer, Plan, Served
 from adwatch.edges.store import Store
-from adwatch.errors import StoreError
+from adwatch.errors import DamagedError, StoreError
 
 CURSOR = Cursor("ldaps://dc.example.test", "i", 7, b"\0\xff", "q")
 BATCH = Batch((), frozenset(), True, CURSOR, 1_000_000.5)
@@ -85,4 +85,17 @@ def test_a_changed_value_of_a_filled_store_shows(tmp_path: Path) -> None:
     path.write_bytes(octets.replace(b"login10", b"login11", 1))
     store.open()
     assert store.aside is not None
+    store.close()
+
+
+def test_a_file_that_was_spoilt_meanwhile_shows_at_the_next_turn(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.open()
+    store.apply(plan(peer("g1", "10")), BATCH, ["users"], 0)
+    assert store.cursor() == CURSOR
+    assert store.cursor() == CURSOR
+    file = tmp_path / "adwatch.db"
+    file.write_bytes(b"\xa5" * file.stat().st_size)
+    with pytest.raises(DamagedError, match="is damaged"):
+        store.cursor()
     store.close()

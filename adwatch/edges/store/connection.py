@@ -48,6 +48,7 @@ class Connection:
         self._tally: Tally | None = None
         self._inode = 0
         self._sealed = False
+        self._touched: tuple[int, ...] | None = None
         self._known: dict[tuple[str, tuple[Any, ...]], tuple[int, list[Any]]] = {}
 
     def open(self) -> None:
@@ -225,6 +226,19 @@ class Connection:
             f"the store {self.path} was taken away while it was in use",
             "stop adwatch before you move or restore it",
         )
+
+    def _look_for_touch(self) -> None:
+        """Forgets what is known by heart where the file is not as it was at the last such look.
+
+        A look costs a tenth of a question to SQLite, which would not read the file again either.
+        """
+        touched = None
+        with suppress(OSError):
+            found = self.path.stat()
+            touched = found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        if touched != self._touched:
+            self._touched = touched
+            self._known.clear()
 
     def _run(self, sql: str, values: Sequence[Any] = ()) -> None:
         assert self._db is not None, "open() first"

@@ -96,8 +96,9 @@ class Store(Census):
     def meta(self, key: str) -> str:
         """A remembered value, empty where there is none."""
         sql = "SELECT value FROM meta WHERE key = ?"
-        # The cursor is read at every tick, so that a file that is damaged meanwhile shows.
-        found = self._rows(sql, (key,)) if key == "cursor" else self._same(sql, key)
+        if key == "cursor":  # which every turn begins with, so that a damaged file shows
+            self._look_for_touch()
+        found = self._same(sql, key)
         return found[0][0] if found else ""
 
     def remember(self, key: str, value: str) -> None:
