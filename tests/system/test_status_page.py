@@ -326,6 +326,21 @@ def test_a_tab_that_nobody_sees_holds_no_connection(
     expect(page.locator("#changes-list li").first).to_contain_text("7799")
 
 
+def test_a_look_at_the_whole_page_that_fails_is_made_again(
+    dc: SambaDC, install: Callable[..., Site], user: User, ou: str
+) -> None:
+    dns = some(user, ou, "Abelson Ivanova")
+    site = install(NOBODY_MAY_GO, base=f'"{ou}"')
+    site.adwatch.start()
+    page = site.open()
+    expect(page.locator("h1")).to_have_text("adwatch is Online")
+    page.route(f"{site.url}/", lambda route: route.abort())  # the stream of events goes on
+    with page.expect_event("requestfailed", timeout=30_000):
+        dc.modify(dns[0], telephoneNumber=None)
+    page.unroute(f"{site.url}/")
+    expect(page.locator("h1")).to_have_text("adwatch is Held", timeout=15_000)  # no incident yet
+
+
 def test_without_scripts_everything_works_but_the_live_part(
     dc: SambaDC, install: Callable[..., Site], browser: Browser, user: User, ou: str
 ) -> None:
