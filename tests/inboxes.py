@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from aiosmtpd.controller import Controller
+from system.samba import free_port
 
 
 class Mailbox:
@@ -45,7 +46,7 @@ class Mailbox:
         return [str(mail["subject"]) for mail in self.mails]
 
     def open(self) -> None:
-        self._controller.port = _free_port()
+        self._controller.port = free_port()
         self._controller.start()
         self.port = self._controller.port
 
@@ -106,12 +107,6 @@ class Hook:
         self._over.set()
         self._server.shutdown()
         self._server.server_close()
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @contextmanager

@@ -26,6 +26,15 @@ def wait_for(what: str, seen: Callable[[], Any], timeout_s: float = LONGEST_S) -
     return time.monotonic() - begun
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process is no more, or only waits for its parent to take note of that."""
+    try:
+        said = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it may go while it is looked at
+        return True
+    return said.rpartition(") ")[2][:1] in "ZX"
+
+
 def made_by_pytest(folder: Path) -> list[Path]:
     """The folders above one of pytest's own, which it lets nobody else into."""
     return [above for above in folder.parents if Path(gettempdir()) in above.parents]

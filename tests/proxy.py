@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from system.samba import SambaDC, run
+from system.samba import SambaDC, free_port, run
 
 from adwatch.edges.directory.entries import Message as Decoded
 from adwatch.edges.directory.entries import read_message, read_sequence, sequence
@@ -117,6 +117,7 @@ class Proxy:
         self._taken: set[asyncio.Task[Any]] = set()
         self._count = 0
         self._server: asyncio.Server | None = None
+        self._refusing = True
         self.port = 0
 
     @property
@@ -184,9 +185,8 @@ class Proxy:
     def open(self) -> None:
         """Begins to listen."""
         self._thread.start()
+        self.port = free_port()  # which nobody takes while connections are refused
         self.accept()
-        assert self._server is not None
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def close(self) -> None:
         """Ends everything."""
@@ -210,32 +210,45 @@ class Proxy:
         self._call(them)
 
     async def _listen(self) -> None:
+        self._refusing = False
         self._server = await asyncio.start_server(
-            self._take, "localhost", self.port, ssl=self._inward, family=socket.AF_INET
+            self._greet, "localhost", self.port, ssl=self._inward, family=socket.AF_INET
         )
 
     async def _close_server(self) -> None:
+        self._refusing = True
         if self._server is not None:
             self._server.close()
 
     async def _end(self) -> None:
         await self._close_server()
-        self._flowing.set()
-        while self._taken:
-            for ends in self._links.values():
-                for end in ends:
-                    end.transport.abort()
-            await asyncio.wait(self._taken, timeout=0.1)
-        await asyncio.sleep(0)  # transports tell their protocols in the next round
+        while left := asyncio.all_tasks() - {asyncio.current_task()}:  # handshakes among them
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=0.1)
+        for _ in range(3):
+            await asyncio.sleep(0)  # transports tell their protocols in the next round
+
+    def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Whoever was still shaking hands when connections began to be refused is refused, too."""
+        if self._refusing:
+            writer.transport.abort()
+            return
+        task = self._loop.create_task(self._take(reader, writer))
+        self._taken.add(task)
+        task.add_done_callback(self._taken.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._count += 1
         link = self._count
-        task = asyncio.current_task()
-        assert task is not None
-        self._taken.add(task)
-        task.add_done_callback(self._taken.discard)
-        away, out = await asyncio.open_connection("localhost", self._to, ssl=self._outward)
+        try:
+            away, out = await asyncio.open_connection("localhost", self._to, ssl=self._outward)
+        except OSError:  # the domain controller is away
+            return
+        if self._refusing:
+            out.transport.abort()
+            return
         self._links[link] = writer, out
         pumps = [
             asyncio.create_task(self._pump(link, reader, out, writer, self._asked)),
@@ -247,12 +260,11 @@ class Proxy:
             del self._links[link]
             for task in pumps:
                 task.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
             out.transport.abort()
             writer.close()
+            await asyncio.gather(*pumps, return_exceptions=True)
             with suppress(OSError, TimeoutError):
                 await asyncio.wait_for(writer.wait_closed(), 1)
-            writer.transport.abort()
 
     async def _pump(
         self,

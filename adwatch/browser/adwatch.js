@@ -48,7 +48,7 @@ function replaceHeld(before, after, asked) {
   if (form && !asked && after.dataset.held && after.dataset.held !== before.dataset.held) {
     before.querySelector(".stale").hidden = false;
     for (const button of form.querySelectorAll("button")) button.disabled = true;
-    before.querySelector("#show").onclick = () => refresh(true);
+    before.querySelector("#show").onclick = () => refresh(true).catch(again);
     say("What is held, or who may decide, has changed; there is a button to show it.");
     return;
   }
@@ -73,6 +73,7 @@ async function refresh(asked = false) {
   looked = Date.now();
   const words = new URLSearchParams(location.search).get("q");
   const answer = await fetch(words ? `./?q=${encodeURIComponent(words)}` : "./", { cache: "no-store" });
+  if (answer.status >= 500) throw new Error(answer.statusText);
   if (!answer.ok) return;
   const page = parsed(await answer.text());
   const cause = document.querySelector(".cause").textContent;
@@ -91,7 +92,12 @@ function soon(urgent) {
   if (wanted && !urgent) return;
   clearTimeout(wanted);
   const rest = urgent ? 0 : Math.max(0, looked + REST - Date.now());
-  wanted = setTimeout(() => refresh().catch(() => {}), rest + 100 + Math.random() * 200);
+  wanted = setTimeout(() => refresh().catch(again), rest + 100 + Math.random() * 200);
+}
+
+// Nobody else would: the server tells of a state once. A tab that is hidden asks when it is seen.
+function again() {
+  if (events) soon();
 }
 
 function heardOf(said) {

@@ -305,11 +305,11 @@ def test_the_state_can_live_at_a_path_longer_than_a_socket_address(tmp_path: Pat
     try:
         from program import wait_for
 
-        wait_for("a status", lambda: adwatch("status", "--json").returncode == 1)
+        wait_for("the fault", lambda: adwatch.status()["state"] == "degraded")
+        assert adwatch("status", "--json").returncode == 1
         sock = deep / "state" / "control.sock"
         assert stat.S_ISSOCK(sock.stat().st_mode)
         assert sock.stat().st_mode & 0o777 == 0o600
-        assert adwatch.status()["state"] == "degraded"
         assert "Connection refused" in adwatch.status()["directory"]["fault"]
         assert adwatch("sync").returncode == 4
         assert adwatch("run").returncode == 7

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from program import ADWATCH, Adwatch, configured, wait_for
+from system.samba import free_port
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture
@@ -52,7 +52,8 @@ def test_an_address_in_use_is_a_fault_in_status_and_mends_itself(
         assert "agi fault: agi can't listen" in adwatch("status").stdout
         checked = adwatch("check", "--offline").stdout
         assert f"✗ agi 127.0.0.1:{port}: agi can't listen" in checked
-    wait_for("it to listen", seen(adwatch, lambda said: said["listens"] == ["agi"]))
+    listens = seen(adwatch, lambda said: said["listens"] == ["agi"])
+    wait_for("it to listen", listens, 60)  # it rests for half a minute between two tries
     assert adwatch.status()["faults"] == {}
     assert adwatch.log.read_text().count("event=recovered part=agi") == 1
 

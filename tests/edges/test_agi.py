@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from program import wait_for
+from system.samba import free_port
 
 from adwatch.core.callers import Callers, Listing
 from adwatch.edges.agi import Agi, Conversation, Question, command
@@ -27,12 +28,6 @@ PEOPLE = Callers.of(
         Listing("x" * 1001, extension="888"),
     ]
 )
-
-
-def free_port(family: socket.AddressFamily = socket.AF_INET, host: str = "127.0.0.1") -> int:
-    with socket.socket(family) as one:
-        one.bind((host, 0))
-        return int(one.getsockname()[1])
 
 
 @pytest.fixture

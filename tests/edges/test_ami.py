@@ -124,8 +124,8 @@ def wrong() -> Iterator[Wrong]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_ANSWER_S", "_RELOAD_S", "_LIST_S"):
-        monkeypatch.setattr(protocol, name, 0.3)
-    monkeypatch.setattr(protocol.Ami._ask, "__defaults__", (0.3, ""))
+        monkeypatch.setattr(protocol, name, 1.0)  # what comes at once comes within that
+    monkeypatch.setattr(protocol.Ami._ask, "__defaults__", (1.0, ""))
 
 
 def client(wrong: Wrong, secret: str = SECRET, user: str = "adwatch") -> Ami:

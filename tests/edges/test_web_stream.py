@@ -148,7 +148,7 @@ def test_readers_have_places_of_their_own_and_who_finds_none_is_told(stage: Stag
     wait_for("every place to be taken", lambda: places(web) == 0)
     answer = stage.get("/events")
     assert (answer.status, answer.headers["retry-after"]) == (503, "30")
-    assert web._guests._value >= 63
+    wait_for("the guests' places", lambda: web._guests._value >= 63)
     assert stage.get("/page").status == 200
     for reader in readers:
         reader.close()

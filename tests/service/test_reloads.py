@@ -6,12 +6,11 @@ The command that is run writes down what it was asked for, and answers as the te
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from program import wait_for
+from program import has_ended, wait_for
 from service.test_turn import STAFF, Site
 
 from adwatch.config.load import load
@@ -252,9 +251,7 @@ def test_a_reload_that_hangs_is_ended_with_the_service(site: Told) -> None:
     pid = site.folder / "pid"
     wait_for("the child", lambda: pid.exists() and pid.read_text().strip())
     site.stop()
-    proc = Path("/proc") / pid.read_text().strip() / "status"
-    gone = re.compile(r"State:\s+[ZX]")
-    wait_for("its end", lambda: not proc.exists() or gone.search(proc.read_text()))
+    wait_for("its end", lambda: has_ended(int(pid.read_text())))
 
 
 def test_a_damaged_record_is_no_fault(site: Told) -> None:

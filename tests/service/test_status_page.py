@@ -450,14 +450,20 @@ def test_what_the_loop_does_not_begin_in_time_is_never_done() -> None:
 
 
 def test_what_the_loop_has_begun_is_waited_for() -> None:
-    requests = Requests(Event())
+    requests, begun = Requests(Event()), Event()
 
     def slowly(_: dict[str, Any]) -> dict[str, Any]:
+        begun.set()
         Event().wait(0.3)
         return {"exit": 0}
 
     loop = Thread(target=lambda: requests.answer(slowly, lambda: None))
-    assert requests.hand_over({}, loop.start, 0.1) == {"exit": 0}
+
+    def wake() -> None:
+        loop.start()
+        assert begun.wait(20)
+
+    assert requests.hand_over({}, wake, 0.1) == {"exit": 0}
     loop.join()
 
 

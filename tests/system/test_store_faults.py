@@ -108,7 +108,7 @@ def test_a_store_damaged_while_ad_is_down_is_one_fault_and_the_outputs_are_serve
         assert f"store fault: {one.fault()}" in one("status").stdout
         assert one.text() == one("render", "users").stdout == text
         one.tell("back")
-        wait_for("it is over", one.is_online)
+        wait_for("it is over", one.is_online, 60)  # it rests for half a minute between two tries
         assert one.text() == text
         assert said["peers"]["served"] in (0, 10)
         assert one.status()["peers"]["served"] == 10

@@ -152,6 +152,7 @@ def test_a_password_that_only_a_laggard_refuses_does_not_shut_adwatch_out_of_the
         it.before_first.cut()
         wait_for("the laggard's refusal", lambda: "refuses" in fault(it.adwatch), LONG_S)
         it.before_first.accept()
-        wait_for("the first is used again", lambda: it.adwatch.status()["state"] == "online")
+        online = lambda: it.adwatch.status()["state"] == "online"  # noqa: E731
+        wait_for("the first is used again", online, LONG_S)
     finally:
         first.set_password(ORDINARY.partition("@")[0], first.service_password)
