@@ -16,13 +16,22 @@ from typing import Any
 from aiosmtpd.controller import Controller
 
 
+class _Server(Controller):
+    """An SMTP server on a port that the system chooses."""
+
+    def _trigger_server(self) -> None:
+        assert self.server is not None
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()
+
+
 class Mailbox:
     """Mails as a server took them. `refuses` makes it turn them away."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
         self.refuses = False
-        self._controller = Controller(self, hostname="127.0.0.1", port=0)
+        self._controller = _Server(self, hostname="127.0.0.1", port=0, ready_timeout=60)
         self.port = 0
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
@@ -45,7 +54,6 @@ class Mailbox:
         return [str(mail["subject"]) for mail in self.mails]
 
     def open(self) -> None:
-        self._controller.port = _free_port()
         self._controller.start()
         self.port = self._controller.port
 
@@ -106,12 +114,6 @@ class Hook:
         self._over.set()
         self._server.shutdown()
         self._server.server_close()
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @contextmanager
