@@ -33,13 +33,15 @@ USAGE: Final = 2
 
 def run(given: Any) -> int:
     """The service, until it is told to stop."""
+    from adwatch.edges.watch import digest
     from adwatch.edits import first_edition
     from adwatch.run import Runner
     from adwatch.wiring import build
 
+    before = digest(path_of(given))
     service = build(load(given, logging.INFO))
     collect_seldom()
-    return Runner(service, first_edition(service.parts, service.store)).run()
+    return Runner(service, first_edition(service.parts, service.store, before)).run()
 
 
 def sync(given: Any) -> int:

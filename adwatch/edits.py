@@ -60,8 +60,8 @@ _NEW_STATE: Final = (
 class Edition:
     """A configuration, and everything that is made of it.
 
-    `contents` are digests of the files that each of its sections names; `changed` are the
-    sections in which it differs from the edition before.
+    `contents` are digests of the files that each of its sections names, and `origin` is that of
+    its own file; `changed` are the sections in which it differs from the edition before.
     """
 
     parts: Parts
@@ -70,11 +70,15 @@ class Edition:
     web: Web | None
     agi: Agi | None
     contents: Mapping[str, tuple[str, ...]]
+    origin: str
     changed: frozenset[str] = frozenset()
 
 
-def first_edition(parts: Parts, store: Store) -> Edition:
-    """What a start makes of its configuration."""
+def first_edition(parts: Parts, store: Store, origin: str | None = None) -> Edition:
+    """What a start makes of its configuration.
+
+    `origin` is the file's digest from before it was read, for it may have been edited since.
+    """
     config = parts.config
     return Edition(
         parts,
@@ -83,6 +87,7 @@ def first_edition(parts: Parts, store: Store) -> Edition:
         make_web(config),
         make_agi(config),
         _contents(config),
+        digest(config.origin) if origin is None else origin,
     )
 
 
@@ -115,7 +120,8 @@ def next_edition(before: Edition, config: Config, store: Store) -> Edition:
         directory = _tried(config, make_directory(config, mapper, store.cursor), directory)
     parts = Parts(config, directory, mapper, key, outputs, pbx)
     web = _going_on(before.web, web)  # last, for nothing refuses the edit any more
-    return Edition(parts, proof_reader(config), telling, web, agi, contents, changed)
+    origin = before.origin  # who takes an edit keeps an eye on its files already
+    return Edition(parts, proof_reader(config), telling, web, agi, contents, origin, changed)
 
 
 def _reaches(config: Config) -> Any:
@@ -262,7 +268,7 @@ class Edits:
         self._watch = Watch(self._sign)
         self.fault: ConfigError | None = None
         self._refused: Config | None = None
-        self._looked_at = {edition.parts.config.origin: digest(edition.parts.config.origin)}
+        self._looked_at = {edition.parts.config.origin: edition.origin}
 
     def open(self) -> None:
         """Begins to watch the files. A key that the start has made is no edit."""
@@ -270,7 +276,8 @@ class Edits:
         now = _contents(config)
         self.edition = replace(self.edition, contents={**contents, "secrets": now["secrets"]})
         self._looked_at = self._follow() | self._looked_at
-        if now != self.edition.contents or self.changed():
+        self.again = now != self.edition.contents  # one is another than it was read
+        if self.changed():
             self.touched.set()
         self._watch.open()
 
@@ -301,6 +308,7 @@ class Edits:
         self.again, self.fault, self._refused = False, None, None
         try:
             config = self._refused = load(before.parts.config.origin)
+            seen = self._follow() | seen  # with the files that it is the first to name
             self.edition = next_edition(before, config, self._store)
         except ConfigError as error:
             cause, self.fault = error.__cause__, error
@@ -312,7 +320,7 @@ class Edits:
             self.again = True
             raise
         finally:
-            self._looked_at = self._follow() | seen
+            self._looked_at = {path: seen.get(path, now) for path, now in self._follow().items()}
         changed = [name for name in Config.model_fields if name in self.edition.changed]
         log.info(line("configured", file=config.origin, changed=",".join(changed) or None))
         return self.edition

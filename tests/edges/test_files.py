@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +41,35 @@ def test_another_mode_or_file_shows(tmp_path: Path) -> None:
     assert written.stands(path)
     path.unlink()
     assert not written.stands(path)
+
+
+@pytest.mark.parametrize(
+    ("at_work", "left"),
+    [
+        (
+            lambda path: asterisk.replace(path, [b"[100]\n"], 0o640, None),
+            {"users.conf": b"[100]\n"},
+        ),
+        (asterisk.writable, {}),
+    ],
+    ids=["the service", "another check"],
+)
+def test_a_check_does_no_harm_to_who_is_at_work_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_work: Callable[[Path], object],
+    left: dict[str, bytes],
+) -> None:
+    path, sync = tmp_path / "users.conf", os.fsync
+
+    def check_meanwhile(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", sync)
+        asterisk.writable(path)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", check_meanwhile)
+    at_work(path)
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == left
 
 
 @given(st.lists(st.binary(max_size=5), max_size=300), st.binary(max_size=3))

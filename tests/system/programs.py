@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,13 @@ from system.samba import DOCKER, run
 
 
 @contextmanager
-def alone_with_apt() -> Iterator[None]:
-    """Waits for the other worker and for `docker/ensure`: whom apt finds at work makes it fail."""
-    with (DOCKER / "ensure").open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def alone() -> Iterator[None]:
+    """One at a time of all who use apt-get, which fails where another one is at work.
+
+    By the lock of docker/ensure, which installs, too.
+    """
+    with (DOCKER / "ensure").open() as lock:
+        flock(lock, LOCK_EX)
         yield
 
 
@@ -28,16 +31,22 @@ def program(package: str, *names: str) -> str:
     Skips the test where there is none and nobody may install one.
     """
     names = names or (package,)
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        with alone_with_apt():
-            run("apt-get", "update", "-q")
-            run("apt-get", "install", "-qy", "--no-install-recommends", package,
-                env={"DEBIAN_FRONTEND": "noninteractive"})  # fmt: skip
-        found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip(f"no {package} here, and only root on a Debian can install it")
-    return found
+    if found := first_of(names):
+        return found
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        with alone():
+            if not first_of(names):
+                run("apt-get", "update", "-q")
+                run("apt-get", "install", "-qy", "--no-install-recommends", package,
+                    env={"DEBIAN_FRONTEND": "noninteractive"})  # fmt: skip
+        if found := first_of(names):
+            return found
+    pytest.skip(f"no {package} here, and only root on a Debian can install it")
+
+
+def first_of(names: Iterable[str]) -> str | None:
+    """The path of the first program that is there."""
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 def chromium() -> str:
@@ -55,7 +64,7 @@ def promtool(folder: Path) -> str:
     if not shutil.which("apt-get"):
         pytest.skip("no promtool here, and this is no Debian to have it from")
     folder.chmod(0o755)
-    with alone_with_apt():
+    with alone():
         run("apt-get", "update", "-q")
         run("sh", "-c", 'cd "$0" && exec apt-get download -q prometheus', str(folder))
     (package,) = folder.glob("prometheus_*.deb")

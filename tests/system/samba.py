@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import os
 import random
 import shlex
@@ -48,6 +47,7 @@ message["invocationId"] = ldb.MessageElement(guid, ldb.FLAG_MOD_REPLACE, "invoca
 samdb.modify(message)
 """
 READY_S = 180.0  # a first start takes about 7 s, on a loaded machine several times that
+IDLE_S = 600.0  # Samba's MaxConnIdleTime is 900 s
 DISABLED = 0x2  # userAccountControl, MS-ADTS 2.2.16
 
 Entry = dict[str, list[bytes]]
@@ -74,22 +74,28 @@ def wait_until(true: Callable[[], object], timeout_s: float, what: str) -> None:
         time.sleep(0.1)
 
 
-def _own_ports() -> Iterator[int]:
-    """This process's part of the ports below those that the kernel hands out, in no order."""
-    first = 20000 + 3000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4)
-    return itertools.cycle(random.sample(range(first, first + 3000), 3000))
-
-
-_PORTS = _own_ports()
-
-
 def free_port() -> int:
-    """A port that stays free until it is used, and over a restart: nobody else is given it."""
+    """A free port below those that the kernel hands out, so that it stays free over a restart.
+
+    Until this process ends nobody else is given it, be it in another process.
+    """
     while True:
-        port = next(_PORTS)
+        port = random.randint(20000, 32000)
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
+            if probe.connect_ex(("127.0.0.1", port)) != 0 and _reserved(port):
                 return port
+
+
+def _reserved(port: int) -> bool:
+    """Whether nobody else was given a port, of which this process leaves a mark."""
+    mark = socket.socket(socket.AF_UNIX)
+    try:
+        mark.bind(f"\0adwatch-tests-port-{port}")
+    except OSError:
+        mark.close()
+        return False
+    mark.detach()  # open as long as the process
+    return True
 
 
 def ensure() -> str:
@@ -216,6 +222,7 @@ class SambaDC:
         self.ldaps_port, self.ldap_port = self._port(636), self._port(389)
         self.ca_file = folder / f"{service}-ca.pem"
         self._admin: Connection | None = None
+        self._asked_at = 0.0
 
     def _port(self, inside: int) -> int:
         return int(run("docker", "port", self.container, str(inside)).split(":")[-1])
@@ -255,9 +262,15 @@ class SambaDC:
             connection.unbind()
 
     def admin(self) -> Connection:
-        """The connection as Administrator, made anew after the controller was away."""
+        """The connection as Administrator, made anew after the controller was away.
+
+        And after a while in which nobody used it, for Samba ends it then.
+        """
+        if time.monotonic() - self._asked_at > IDLE_S:
+            self.close()
         if self._admin is None:
             self._admin = self.connect(self.admin_user, self.admin_password)
+        self._asked_at = time.monotonic()
         return self._admin
 
     def responsive(self) -> bool:

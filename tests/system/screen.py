@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import re
@@ -24,6 +25,7 @@ class Screen:
     def __init__(self, process: subprocess.Popen[bytes], terminal: int) -> None:
         self.process = process
         self._terminal = terminal
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
         self.seen = ""
 
     def type(self, keys: str) -> None:
@@ -41,7 +43,7 @@ class Screen:
             if not more:
                 assert not shown, self.seen
                 break
-            self.seen += more.decode()
+            self.seen += self._decode(more)  # which may end within a character
         return self.seen
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -53,20 +54,23 @@ def test_an_outage_is_told_once_reminded_of_and_ended_once_by_mail_and_webhook(
     mailbox, hook = both
     adwatch.start()
     wait_for("online", lambda: online(adwatch))
+    begun = time.monotonic()
     dc.pause()
     try:
-        wait_for("two reminders", lambda: count(hook.titles(), REMINDED) == 2, 60)
+        wait_for("two reminders", lambda: count(hook.titles(), REMINDED) >= 2, 60)
         open_now = adwatch.status()["alerts"]["open"]
         assert [one["kind"] for one in open_now] == ["directory"]
         assert adwatch.section("502")
     finally:
         dc.unpause()
+    # The domain is tried again after half a minute at the latest.
     for titles in (mailbox.subjects, hook.titles):
-        wait_for("the end", lambda: count(titles(), CLOSED) == 1)  # noqa: B023
+        wait_for("the end", lambda: count(titles(), CLOSED) == 1, 90)  # noqa: B023
+    most = (time.monotonic() - begun) // REMIND_S
     wait_for("the end of it", lambda: adwatch.status()["alerts"] == {"open": [], "owed": 0})
     for titles in (mailbox.subjects, hook.titles):
         assert [count(titles(), words) for words in (OPENED, CLOSED)] == [1, 1]
-        assert 2 <= count(titles(), REMINDED) <= 3
+        assert 2 <= count(titles(), REMINDED) <= most
         assert len(titles()) == 2 + count(titles(), REMINDED)
     first = hook.said[0]["message"]
     assert dc.ldaps_url in first
@@ -107,15 +111,17 @@ def test_a_letter_that_a_target_does_not_take_survives_a_kill_and_holds_up_nobod
     dc: SambaDC, adwatch: Adwatch, both: tuple[Mailbox, Hook]
 ) -> None:
     mailbox, hook = both
+    text = adwatch.config.read_text()
+    adwatch.config.write_text(text.replace(f"remind: {REMIND_S}s", "remind: 1h"))
     hook.mode = "error"
     adwatch.start()
     wait_for("online", lambda: online(adwatch))
     dc.pause()
     try:
         wait_for("the mail", lambda: count(mailbox.subjects(), OPENED))
-        for event in ("sent", "failed"):  # or the mail would be sent once more
-            wait_for(event, lambda: f"event=alert_{event}" in adwatch.log.read_text())  # noqa: B023
-        assert adwatch.status()["alerts"]["owed"] >= 1
+        wait_for("failed", lambda: "event=alert_failed" in adwatch.log.read_text())
+        # Once the store knows that the mail was taken, or it would be sent once more.
+        wait_for("one owed", lambda: adwatch.status()["alerts"]["owed"] == 1)
         adwatch.kill()
         hook.mode = "well"
         adwatch.start()

@@ -159,7 +159,13 @@ def number() -> str:
 
 
 def arrives(seen: Callable[[], object]) -> None:
-    wait_for("what AD says now", seen, 10)
+    wait_for("what AD says now", seen)
+
+
+def known(serving: Adwatch, *extensions: str) -> None:
+    """Waits until all of them are in the file, and their names known to FastAGI, too."""
+    arrives(lambda: all(f"[{extension}]" in serving.text() for extension in extensions))
+    assert serving("sync").returncode == 0  # which comes after all that belongs to a turn
 
 
 @pytest.mark.usefixtures("serving")
@@ -232,7 +238,7 @@ def test_a_hostile_name_comes_through_exactly_and_does_nothing(
         extension = number()
         user(telephoneNumber=extension, displayName=name)
         expected[extension] = SHORTENED.get(name, name)
-    arrives(lambda: all(f"[{extension}]" in serving.text() for extension in expected))
+    known(serving, *expected)
     assert asterisk.calls(*expected) == {e: (name, "", "SUCCESS") for e, name in expected.items()}
     assert asterisk.calls(*expected, way="out") == {
         e: ("", name, "SUCCESS") for e, name in expected.items()
@@ -245,7 +251,7 @@ def test_names_are_there_while_the_domain_controller_is_dead_and_calls_while_adw
 ) -> None:
     extension = number()
     user(telephoneNumber=extension, displayName="Ryabov")
-    arrives(lambda: f"[{extension}]" in serving.text())
+    known(serving, extension)
     dc.kill()
     try:
         wait_for("degraded", lambda: serving.status()["state"] == "degraded")
@@ -267,7 +273,7 @@ def test_who_holds_every_connection_keeps_no_call_from_its_name(
 ) -> None:
     extension = number()
     user(telephoneNumber=extension, displayName="Ryabov")
-    arrives(lambda: f"[{extension}]" in serving.text())
+    known(serving, extension)
     with ExitStack() as stack:
         for _ in range(200):
             stack.enter_context(socket.create_connection((host, port), timeout=10))

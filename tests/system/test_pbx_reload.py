@@ -596,7 +596,7 @@ def test_a_refused_login_is_paid_with_the_right_secret(
         adwatch.start()
     wait_for("the debt to be paid", lambda: paid(adwatch), 60)
     assert pbx.has(form, mine)
-    assert counter.count == 2
+    wait_for("the events", lambda: counter.count == 2)
     assert f"✓ asterisk: Asterisk {pbx.version}" in adwatch("check").stdout
     assert "✓ asterisk users: has " in adwatch("check").stdout
     log = adwatch.log.read_text()

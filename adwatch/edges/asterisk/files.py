@@ -7,6 +7,7 @@ import grp
 import os
 import pwd
 import re
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -206,11 +207,16 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
 
 
 def writable(path: Path) -> None:
-    """Raises OutputError where `path` could not be replaced; leaves nothing behind."""
-    temporary = _temporary(path)
+    """Raises OutputError where `path` could not be replaced; leaves nothing behind.
+
+    Under a name of its own, for the service may be about to replace it just now.
+    """
     try:
-        with temporary.open("wb") as file:
-            os.fsync(file.fileno())
-        temporary.unlink()
+        descriptor, name = tempfile.mkstemp(prefix=".adwatch-", suffix="~", dir=path.parent)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            Path(name).unlink()
     except OSError as error:
         raise _unwritable(path, error) from error
