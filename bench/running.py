@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import subprocess
@@ -19,6 +20,8 @@ from bench.measure import memory_of, wait_for
 from bench.site import Site
 
 IDLE_S = 20.0
+POLLS_S = {"1s": 1.0, "200ms": 0.2}
+_REST_S = 0.3
 _BATCH = """
 import sys, time
 import ldb
@@ -118,9 +121,16 @@ def _someone(users: int) -> str:
 
 
 def latency(dc: SambaDC, site: Site, users: int, changes: int, figures: Figures, name: str) -> None:
-    """From a change in AD to the file that has it, at moments that have no relation to a tick."""
-    for at in range(changes):
-        time.sleep(random.uniform(0.3, 1.6))
+    """From a change in AD to the file that has it.
+
+    Changes come at moments that are spread evenly over the time between two ticks, in no order:
+    a few at random would often fall more into one half of it, and half of them is a figure here.
+    """
+    poll_s = POLLS_S[name]
+    parts = [(at + random.random()) / changes for at in range(changes)]
+    random.shuffle(parts)
+    for at, part in enumerate(parts):
+        time.sleep((math.ceil(_REST_S / poll_s) + part) * poll_s)  # since a tick wrote the file
         stamp = site.stamp()
         dc.modify(_someone(users), facsimileTelephoneNumber=f"late{at}x{random.randrange(10**6)}")
         begun = time.monotonic()
