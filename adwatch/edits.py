@@ -60,8 +60,9 @@ _NEW_STATE: Final = (
 class Edition:
     """A configuration, and everything that is made of it.
 
-    `contents` are digests of the files that each of its sections names, and `origin` is that of
-    its own file; `changed` are the sections in which it differs from the edition before.
+    `contents` are digests of the files that each of its sections names; `changed` are the
+    sections in which it differs from the edition before. The first one has `origin`, the digest
+    of the configuration's own file; of a later one whoever takes it has kept an eye on that.
     """
 
     parts: Parts
@@ -70,8 +71,8 @@ class Edition:
     web: Web | None
     agi: Agi | None
     contents: Mapping[str, tuple[str, ...]]
-    origin: str
     changed: frozenset[str] = frozenset()
+    origin: str = ""
 
 
 def first_edition(parts: Parts, store: Store, origin: str | None = None) -> Edition:
@@ -87,7 +88,7 @@ def first_edition(parts: Parts, store: Store, origin: str | None = None) -> Edit
         make_web(config),
         make_agi(config),
         _contents(config),
-        digest(config.origin) if origin is None else origin,
+        origin=digest(config.origin) if origin is None else origin,
     )
 
 
@@ -120,8 +121,7 @@ def next_edition(before: Edition, config: Config, store: Store) -> Edition:
         directory = _tried(config, make_directory(config, mapper, store.cursor), directory)
     parts = Parts(config, directory, mapper, key, outputs, pbx)
     web = _going_on(before.web, web)  # last, for nothing refuses the edit any more
-    origin = before.origin  # who takes an edit keeps an eye on its files already
-    return Edition(parts, proof_reader(config), telling, web, agi, contents, origin, changed)
+    return Edition(parts, proof_reader(config), telling, web, agi, contents, changed)
 
 
 def _reaches(config: Config) -> Any:

@@ -456,6 +456,18 @@ def test_a_listener_is_opened_once_and_one_that_fails_again_and_again() -> None:
     assert Listeners({}).wait(0.0) > 1e9
 
 
+def test_an_edit_has_what_does_not_listen_yet_tried_at_once_and_the_others_left_alone() -> None:
+    ports = {"http": Port(1), "agi": Port(0)}
+    listeners = Listeners(ports)
+    opened(listeners, 0.0)
+    assert listeners.wait(0.0) > 0
+    listeners.change(ports)
+    assert listeners.wait(0.0) == 0
+    assert opened(listeners, 0.0) == {"http": None}
+    assert listeners.listening == {"http", "agi"}
+    assert not ports["agi"].closed.is_set()
+
+
 def test_one_that_takes_long_to_open_holds_up_nobody_and_wakes_at_its_end() -> None:
     slow, woken = Port(0), Event()
     slow.answer.clear()

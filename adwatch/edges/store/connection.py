@@ -230,7 +230,7 @@ class Connection:
     def _look_for_touch(self) -> None:
         """Forgets what is known by heart where the file is not as it was at the last such look.
 
-        A look costs a tenth of a question to SQLite, which would not read the file again either.
+        SQLite, asked at each look, would read it again only where its head is another.
         """
         touched = None
         with suppress(OSError):
