@@ -185,6 +185,7 @@ def test_whoever_follows_has_to_pass_another_gate(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "_TICK_S", 0.05)
+    monkeypatch.setattr(stream, "_BEAT_S", 600.0)  # or one that does not end would not be silent
     web = stage.begin()
     with stage.reader() as one:
         stage.tell("data: before\n\n")
